@@ -77,10 +77,11 @@ pub const OPERATIONS_REMEMBERED: usize = 64;
 pub const REGISTRATION_REST: Duration = Duration::from_secs(60);
 /// Clocks that differ by no more than this show the same time: `Date` has whole seconds, and the response
 /// has traveled (DPOP-20).
-pub const SAME_TIME: Duration = Duration::from_secs(2);
+pub(crate) const SAME_TIME: Duration = Duration::from_secs(2);
 /// The number of rejected authentication methods that are remembered, over all servers.
 pub const METHODS_REMEMBERED: usize = 16;
-/// The number of token requests in flight at sign-outs whose late tokens are revoked.
+/// The number of token requests whose late answers are still handled: those in flight at sign-outs, and refreshes whose time limit
+/// has passed. Discarded tokens that wait for their revocation count too. The oldest is dropped first.
 pub(crate) const PARTINGS_REMEMBERED: usize = 4;
 /// The number of cached documents that one flow uses: those of the resource, its server and the identity
 /// provider, and as many spare.

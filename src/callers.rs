@@ -288,12 +288,16 @@ impl Callers {
         waiting.into_iter().map(answer).collect()
     }
 
-    /// Removes and returns all operations that wait, so that they can be answered.
+    /// Removes and returns all operations that wait, each once, so that they can be answered.
     pub(crate) fn leave(&mut self) -> Vec<Operation> {
+        let current = self.current.take().map(|caller| caller.operation);
         let joined = self.shared.take().map(|shared| shared.joined);
         let joined = joined.unwrap_or_default().into_iter();
-        let waiting = self.current.take().into_iter().chain(joined);
-        waiting.map(|caller| caller.operation).collect()
+        // A request of an operation that waits for the authorization may be under way too.
+        let others = joined.map(|caller| caller.operation);
+        let others = others.filter(|other| current.as_ref() != Some(other));
+        let others: Vec<_> = others.collect();
+        current.into_iter().chain(others).collect()
     }
 }
 

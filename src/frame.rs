@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::slot::{Revision, RevisionKey, SlotKind, Stored};
+use crate::wire::text::cut;
 
 /// The version of the records that are written.
 const VERSION: u32 = 3;
@@ -42,17 +43,14 @@ struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     fn of(stored: &'a Stored) -> Option<Self> {
-        let (version, rest) = stored.contents.expose().split_once('.')?;
-        let (sealed, json) = rest.split_once('.')?;
-        let (revision, key) = match sealed.split_once('~') {
-            Some((revision, key)) => (revision, Some(key)),
-            None => (sealed, None),
-        };
+        let (version, rest) = cut(stored.contents.expose(), b'.');
+        let (sealed, json) = cut(rest?, b'.');
+        let (revision, key) = cut(sealed, b'~');
         Some(Self {
             version,
             revision,
             key,
-            json,
+            json: json?,
         })
     }
 }
@@ -83,6 +81,11 @@ impl<'a> Opened<'a> {
             json: frame.json,
             key,
         })
+    }
+
+    /// Returns the JSON of the record.
+    pub(crate) fn json(&self) -> &'a str {
+        self.json
     }
 
     pub(crate) fn read<T: Deserialize<'a>>(&self) -> Result<T, RecordFlaw> {

@@ -71,6 +71,11 @@ impl Identity {
         }
     }
 
+    /// Returns the slot of a dynamic registration at an issuer.
+    pub(crate) fn registration_slot(&self, issuer: &str, way: &str) -> Slot {
+        Slot::registration(self.registration_owner(), issuer, way)
+    }
+
     /// Checks that a record belongs to this principal and MCP server (D23).
     pub(crate) fn check(&self, principal: &str, mcp_url: &str) -> Result<(), RecordFlaw> {
         if principal == self.principal() && mcp_url == self.mcp_url() {

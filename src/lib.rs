@@ -185,7 +185,7 @@ pub use frame::RecordFlaw;
 pub use grant::{ClientOrigin, MethodFlaw};
 pub use issuer::{IssuerFlaw, IssuerId, MetadataFlaw, ServerSource};
 pub use machine::{AuthMachine, Phase};
-pub use present::NoBearer;
+pub use present::{NoBearer, StoredBearer};
 pub use record::full_member_name;
 pub use secret::Secret;
 pub use time::Moment;

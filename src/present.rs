@@ -7,10 +7,13 @@ use std::sync::Arc;
 use http::{HeaderValue, Method};
 
 use crate::account::Validity;
-use crate::issuer::{bearer, bound};
+use crate::config::Config;
+use crate::issuer::{bearer, bound, stored_bearer};
 use crate::key::KeyBinding;
 use crate::machine::AuthMachine;
-use crate::time::Moment;
+use crate::record::read_at_rest;
+use crate::slot::Stored;
+use crate::time::{Moment, UnixMillis};
 use crate::wire::jwt::{ProofSubject, ath, jti, signed};
 use crate::wire::resource::covers_url;
 use crate::wire::token::AccessToken;
@@ -141,7 +144,7 @@ impl AuthMachine {
         if url != self.core.identity.mcp_url() {
             let url = policy.check(url).map_err(|_| NoBearer::OutsideResource)?;
             let resource = policy
-                .check(&account.resource.id)
+                .check(account.resource.id.as_str())
                 .map_err(|_| NoBearer::OutsideResource)?;
             if !covers_url(&resource, &url) {
                 return Err(NoBearer::OutsideResource);
@@ -167,6 +170,45 @@ impl AuthMachine {
         if matches!(self.core.held.validity, Some(Validity::Once)) {
             self.core.held.validity = Some(Validity::Over);
         }
+    }
+}
+
+/// A bearer token that was read from a stored account without a machine, for hosts with many accounts.
+#[derive(Debug)]
+pub struct StoredBearer {
+    /// The value of `Authorization` for requests to the MCP URL, marked sensitive. Its memory is cleared with its last clone.
+    pub authorization: HeaderValue,
+    /// The expiry, if known.
+    pub expires: Option<UnixMillis>,
+}
+
+impl StoredBearer {
+    /// Reads the contents of the account slot ([`Slot::account`](crate::slot::Slot::account)) of a principal.
+    ///
+    /// A token is exactly what a new machine would offer now: [`Action::Ready`](crate::Action::Ready) when these contents are
+    /// loaded, and [`AuthMachine::bearer`] for the MCP URL. `None` decides nothing: pass the contents to a machine.
+    ///
+    /// A machine of the same account knows more than its record, such as a token that the MCP server refused or a sign-out
+    /// under way: where this process has one, ask that machine.
+    pub fn read(config: &Config, principal: &str, stored: &Stored, now: Moment) -> Option<Self> {
+        // Only a principal with a name has an account.
+        if principal.is_empty() {
+            return None;
+        }
+        let account = read_at_rest(config, principal, stored)?;
+        if config.replaces(account.issuer, account.client_id, account.client_origin) {
+            return None;
+        }
+        let (received, lifetime) = (account.received, account.lifetime);
+        let validity = Validity::of_stored(received, lifetime, account.is_renewable, now);
+        if !validity.holds(now) {
+            return None;
+        }
+        let seconds = lifetime.seconds();
+        Some(Self {
+            authorization: stored_bearer(account.access)?,
+            expires: seconds.map(|seconds| received.plus_seconds(seconds)),
+        })
     }
 }
 

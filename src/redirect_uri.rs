@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use url::Url;
 
+use crate::wire::form::FormText;
 use crate::wire::url::{has_user_information, is_loopback};
 
 /// A redirect URI, kept as the exact text that is registered and sent (AUTHZ-05).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RedirectUri {
-    text: Arc<str>,
+    text: FormText,
     application_type: ApplicationType,
 }
 
@@ -90,7 +91,7 @@ impl RedirectUri {
             _other => return Err(RedirectUriFlaw::Scheme),
         };
         Ok(Self {
-            text: text.into(),
+            text: FormText::new(text.into()),
             application_type,
         })
     }
@@ -106,7 +107,7 @@ impl RedirectUri {
             return Err(RedirectUriFlaw::PrivateUse);
         }
         Ok(Self {
-            text: text.into(),
+            text: FormText::new(text.into()),
             application_type: ApplicationType::Native,
         })
     }
@@ -130,18 +131,23 @@ impl RedirectUri {
             return Err(RedirectUriFlaw::CustomScheme);
         }
         Ok(Self {
-            text: text.into(),
+            text: FormText::new(text.into()),
             application_type: ApplicationType::Native,
         })
     }
 
     pub(crate) fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.text)
+        self.text.shared()
+    }
+
+    /// Returns the text for requests.
+    pub(crate) fn sent(&self) -> &FormText {
+        &self.text
     }
 
     /// Returns the exact text.
     pub fn as_str(&self) -> &str {
-        &self.text
+        self.text.as_str()
     }
 
     /// Returns the application type that follows from the scheme.

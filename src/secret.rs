@@ -20,6 +20,12 @@ impl Cleared {
     }
 }
 
+impl AsRef<[u8]> for Cleared {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 impl Drop for Cleared {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.0).into_bytes();

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::budget::SAME_TIME;
+
 /// Wall-clock time: milliseconds since the Unix epoch. Used for expiry and in records (SEC-35).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub u64);
@@ -76,6 +78,31 @@ impl Moment {
             wall: UnixMillis(self.wall.0.saturating_add(millis(wait))),
             mono: self.mono.plus(wait),
         }
+    }
+
+    /// Returns this earlier moment by the clocks as they are now. A clock may have been set since, and one may not count the
+    /// time of a suspension: the longer time of both has passed.
+    pub(crate) fn seen_from(self, now: Self) -> Self {
+        let passed = self.passed(now);
+        Self {
+            wall: UnixMillis(now.wall.0.saturating_sub(passed)),
+            mono: MonoMillis(now.mono.0.saturating_sub(passed)),
+        }
+    }
+
+    /// Returns the milliseconds since this earlier moment, by the clock by which more time has passed.
+    pub(crate) fn passed(self, now: Self) -> u64 {
+        let wall = now.wall.0.saturating_sub(self.wall.0);
+        let mono = now.mono.0.saturating_sub(self.mono.0);
+        wall.max(mono)
+    }
+
+    /// Returns true if a clock was set since this earlier moment, or did not count a suspension: the clocks differ about the
+    /// time that has passed.
+    pub(crate) fn was_set(self, now: Self) -> bool {
+        let wall = now.wall.0.checked_sub(self.wall.0);
+        let mono = now.mono.0.saturating_sub(self.mono.0);
+        wall.is_none_or(|wall| wall.abs_diff(mono) > millis(SAME_TIME))
     }
 
     /// Returns the time until a later moment, by the clock that reaches it first.

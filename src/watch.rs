@@ -1,20 +1,20 @@
 //! The requests of the current attempt, from which a failure names those of its stage.
 
-use bytes::Bytes;
+use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderValue, Request, Uri};
 
 use crate::action::Purpose;
 use crate::error::{Seen, Stage};
 use crate::event::Outcome;
 use crate::wire::text::Untrusted;
+use crate::wire::url::WebUrl;
 
 /// The number of responses that are kept for a failure; the latest ones.
 const MAX_SEEN: usize = 8;
 
 /// A request with its response, as it is remembered until a failure needs it.
 struct Exchange {
-    uri: Uri,
+    url: WebUrl,
     purpose: Purpose,
     status: Option<u16>,
     content_type: Option<HeaderValue>,
@@ -23,9 +23,9 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn of(request: &Request<Bytes>, purpose: Purpose) -> Self {
+    fn of(url: WebUrl, purpose: Purpose) -> Self {
         Self {
-            uri: request.uri().clone(),
+            url,
             purpose,
             status: None,
             content_type: None,
@@ -38,12 +38,18 @@ impl Exchange {
         match outcome {
             Outcome::Response { response, .. } => {
                 self.status = Some(response.status().as_u16());
-                self.content_type = response.headers().get(CONTENT_TYPE).cloned();
-                // A host that decompressed the body may have left the header.
-                let coding = response.headers().get(CONTENT_ENCODING);
-                self.content_encoding = coding
-                    .filter(|_| std::str::from_utf8(response.body()).is_err())
-                    .cloned();
+                // One pass costs less than two look-ups, for the few headers of such a response.
+                for (name, value) in response.headers() {
+                    let place = match *name {
+                        CONTENT_TYPE => &mut self.content_type,
+                        // A host that decompressed the body may have left the header.
+                        CONTENT_ENCODING if std::str::from_utf8(response.body()).is_err() => {
+                            &mut self.content_encoding
+                        }
+                        _ => continue,
+                    };
+                    place.get_or_insert_with(|| value.clone());
+                }
                 self.missing = "";
             }
             Outcome::NeverSent | Outcome::MaybeSent => {}
@@ -58,7 +64,7 @@ impl Exchange {
             text.map(Untrusted::new)
         };
         Seen {
-            url: self.uri.to_string().into(),
+            url: self.url.as_str().into(),
             status: self.status,
             content_type: text(&self.content_type),
             content_encoding: text(&self.content_encoding),
@@ -94,14 +100,14 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn asks(&mut self, id: u64, request: &Request<Bytes>, purpose: Purpose) {
+    pub(crate) fn asks(&mut self, id: u64, url: WebUrl, purpose: Purpose) {
         if self.asked.replace(id).is_some() {
             self.seen.pop();
         }
         if self.seen.len() == MAX_SEEN {
             self.seen.remove(0);
         }
-        self.seen.push(Exchange::of(request, purpose));
+        self.seen.push(Exchange::of(url, purpose));
     }
 
     /// Records the response to a request.

@@ -197,7 +197,7 @@ impl AtIssuer<CodeGrant> {
             let parts = grant.redirected.0;
             Account {
                 client: parts.client,
-                redirect_uri: Some(parts.redirect_uri),
+                redirect_uri: Some(parts.redirect_uri.shared()),
                 binding: parts.binding,
                 obtained: Obtained::AuthorizationCode,
                 authorization: Some(grant.authorization),
@@ -238,6 +238,19 @@ impl AtIssuer<DeviceGrant> {
 }
 
 impl AtIssuer<Account> {
+    /// Returns true if a refresh with this token belongs to the account: it holds the token, or lost all its tokens in a process
+    /// to which the server refused that token, which had been spent for this refresh.
+    pub(crate) fn is_before_refresh(
+        &self,
+        issuer: &IssuerId,
+        client: &Client,
+        sent: &Secret,
+    ) -> bool {
+        let account = self.held();
+        let lost = account.tokens.is_none() && account.client.id == client.id;
+        account.has_refresh(sent) || lost && self.issuer() == issuer
+    }
+
     /// Returns the refresh grant, if a refresh token exists and its issuer is still listed. `naming`: what this renewal
     /// has learnt about scopes.
     pub(crate) fn refresh_grant(
@@ -355,24 +368,35 @@ impl Validity {
     /// wall clock was changed. A token that had expired on receipt is valid only in the process that
     /// received it.
     pub(crate) fn of(tokens: Option<&Tokens>, now: Moment) -> Self {
-        let Some(tokens) = tokens else {
-            return Self::Over;
-        };
-        let seconds = match tokens.lifetime {
+        tokens.map_or(Self::Over, |tokens| {
+            let is_renewable = tokens.refresh.is_some();
+            Self::of_stored(tokens.received, tokens.lifetime, is_renewable, now)
+        })
+    }
+
+    /// Returns the validity of a stored token with this time of receipt, beside a refresh token or not.
+    pub(crate) fn of_stored(
+        received: UnixMillis,
+        lifetime: Lifetime,
+        is_renewable: bool,
+        now: Moment,
+    ) -> Self {
+        let seconds = match lifetime {
             Lifetime::Unknown => return Self::Unknown,
             Lifetime::Seconds(0) => return Self::Over,
             Lifetime::Seconds(seconds) => seconds,
         };
         // A time of receipt in the future comes from a clock that was ahead, so the age is unknown: the
         // token is refreshed if possible, and otherwise used until refused.
-        if tokens.received.0.saturating_sub(now.wall.0) > CLOCK_TOLERANCE {
-            return match tokens.refresh {
-                Some(_) => Self::Over,
-                None => Self::Unknown,
+        if received.0.saturating_sub(now.wall.0) > CLOCK_TOLERANCE {
+            return if is_renewable {
+                Self::Over
+            } else {
+                Self::Unknown
             };
         }
         let lifetime = seconds.saturating_mul(1_000);
-        let expires = tokens.received.plus_seconds(seconds);
+        let expires = received.plus_seconds(seconds);
         let remaining = expires.0.saturating_sub(now.wall.0).min(lifetime);
         Self::Until(expires, MonoMillis(now.mono.0.saturating_add(remaining)))
     }

@@ -29,8 +29,8 @@ impl AtIssuer<Account> {
 }
 
 impl AtIssuer<Revocation> {
-    /// Returns true if the revocation endpoint does not list the client's authentication method. A refusal of the client is about the method then, and tells nothing
-    /// of the client (REV-01).
+    /// Returns true if the revocation endpoint does not list the client's authentication method. A refusal of the client is
+    /// about the method then, and tells nothing of the client (REV-01).
     pub(crate) fn misses_a_method(&self) -> bool {
         let listed = self.server().facts().revocation_auth_methods;
         let method = self.held().client.method.word();

@@ -26,6 +26,7 @@ use crate::grant::ClientOrigin;
 use crate::issuer::{IssuerBound, IssuerId, RequestHeaders, SlashRule};
 use crate::key::SigningKey;
 use crate::slot::Slot;
+use crate::wire::form::FormText;
 use crate::wire::registration::AboutClient;
 use crate::wire::scopes::Scopes;
 use crate::wire::token::MissingType;
@@ -217,6 +218,8 @@ pub struct Config {
     pub(crate) mcp_url: WebUrl,
     /// The host and port of the MCP server, for display.
     pub(crate) mcp_host: Arc<str>,
+    /// The resource of most requests.
+    pub(crate) resource: FormText,
     /// The slot of its cached metadata, the same for every machine.
     pub(crate) resource_slot: Slot,
     pub(crate) mcp_url_given: Box<str>,
@@ -296,13 +299,22 @@ impl Config {
         &self.policy
     }
 
+    /// Returns a resource identifier for requests, shared if it is the MCP URL.
+    pub(crate) fn resource_as(&self, id: &str) -> FormText {
+        self.resource.shared_as(id)
+    }
+
     pub(crate) fn settings(&self, issuer: &IssuerId) -> &IssuerSettings {
-        self.kept_for(issuer, &self.issuer_settings, |(of, _)| of)
+        self.kept_for(issuer.as_str(), &self.issuer_settings, |(of, _)| of)
             .map_or(&self.defaults, |(_, settings)| settings)
     }
 
     /// Returns the client that is configured for an issuer.
     pub(crate) fn client_of(&self, issuer: &IssuerId) -> Option<&IssuerBound<PreRegistered>> {
+        self.client_by_text(issuer.as_str())
+    }
+
+    fn client_by_text(&self, issuer: &str) -> Option<&IssuerBound<PreRegistered>> {
         self.kept_for(issuer, &self.clients, IssuerBound::issuer)
     }
 
@@ -312,7 +324,8 @@ impl Config {
         match &self.sign_in {
             SignIn::Machine(MachineFlow::Workload(workload)) => {
                 let allowed = &workload.allowed;
-                self.kept_for(issuer, allowed, |allowed| allowed).is_some()
+                let kept = self.kept_for(issuer.as_str(), allowed, |allowed| allowed);
+                kept.is_some()
             }
             SignIn::User
             | SignIn::Machine(MachineFlow::ClientCredentials | MachineFlow::Enterprise(_)) => {
@@ -325,11 +338,11 @@ impl Config {
     /// QUIRK-01).
     fn kept_for<'a, T>(
         &self,
-        issuer: &IssuerId,
+        issuer: &str,
         kept: &'a [T],
         of: impl Fn(&T) -> &IssuerId,
     ) -> Option<&'a T> {
-        let exact = kept.iter().find(|one| of(one) == issuer);
+        let exact = kept.iter().find(|one| of(one).as_str() == issuer);
         exact.or_else(|| {
             kept.iter()
                 .find(|one| self.slash_tolerated(of(one), issuer))
@@ -338,11 +351,11 @@ impl Config {
 
     /// Returns true when both are one issuer, perhaps with and without the final slash (QUIRK-01).
     pub(crate) fn is_same_issuer(&self, a: &IssuerId, b: &IssuerId) -> bool {
-        a == b || self.slash_tolerated(a, b)
+        a == b || self.slash_tolerated(a, b.as_str())
     }
 
-    fn slash_tolerated(&self, a: &IssuerId, b: &IssuerId) -> bool {
-        self.slash_rule() == SlashRule::TolerateOne && a.same_but_slash(b.as_str())
+    fn slash_tolerated(&self, a: &IssuerId, b: &str) -> bool {
+        self.slash_rule() == SlashRule::TolerateOne && a.same_but_slash(b)
     }
 
     pub(crate) fn slash_rule(&self) -> SlashRule {
@@ -380,16 +393,11 @@ impl Config {
 
     /// Returns true when another client is configured for this issuer: tokens of the previous client are
     /// not used (TOK-17).
-    pub(crate) fn replaces(
-        &self,
-        issuer: &IssuerId,
-        client_id: &str,
-        origin: ClientOrigin,
-    ) -> bool {
+    pub(crate) fn replaces(&self, issuer: &str, client_id: &str, origin: ClientOrigin) -> bool {
         if matches!(self.sign_in, SignIn::Machine(MachineFlow::Workload(_))) {
             return false;
         }
-        let own = self.client_of(issuer);
+        let own = self.client_by_text(issuer);
         let document = self.client_metadata_url.as_ref();
         match (own, &self.unbound_client, document) {
             (Some(own), _, _) => !own.is(|own| *own.client_id == *client_id),

@@ -24,7 +24,7 @@ impl Core {
         let config = self.identity.config();
         let replaced = |at: &AtIssuer<Account>| {
             let client = &at.held().client;
-            config.replaces(at.issuer(), &client.id, client.origin)
+            config.replaces(at.issuer().as_str(), &client.id, client.origin)
         };
         let moved = self.memory.left.is_some();
         self.held.is_exact = read.is_ok() && !moved;
@@ -57,6 +57,7 @@ impl Core {
         let now = self.now;
         self.held.lease = lease.map(|until| known.unwrap_or_else(|| Lease::first_seen(until, now)));
         self.held.revision = stored.map(|stored| stored.revision);
+        self.held.is_newer = flaw == Some(RecordFlaw::Newer);
         self.held.read_at = Some(self.event);
         self.held.known_at = self.now.mono;
         // A token that is bound to a key that the host no longer has makes no request succeed (DPOP-02).

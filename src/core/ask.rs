@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Request;
-
 use crate::action::{
     Action, AssertionKind, LoadSlot, ObtainAssertion, PersistSlot, Purpose, SendRequest, Sign,
     ToSign, UrlSource,
 };
 use crate::budget::{Permit, SLOT_TIME};
+use crate::issuer::Outgoing;
 use crate::slot::{Revision, Slot, Stored};
 use crate::ticket::Ticket;
 use crate::time::{MonoMillis, UnixMillis};
@@ -39,13 +37,13 @@ impl Core {
     pub(crate) fn send(
         &mut self,
         _permit: Permit,
-        request: Box<Request<Bytes>>,
+        Outgoing { url, request }: Outgoing,
         purpose: Purpose,
         supplied_by: UrlSource,
         time_limit: Duration,
     ) -> Ask {
         let (ticket, ask) = self.ticket(time_limit);
-        self.watch.asks(ask.id, &request, purpose);
+        self.watch.asks(ask.id, url, purpose);
         let addresses = self.config().url_policy().addresses(request.uri());
         self.emit(Action::SendRequest(SendRequest {
             request,

@@ -10,7 +10,7 @@ use crate::grant::CLOCK_SKEW_MILLIS;
 use crate::issuer::AtIssuer;
 use crate::secret::Secret;
 use crate::slot::{AuthorizationId, Revision};
-use crate::suspended::Unsaved;
+use crate::suspended::{Kept, Unsaved};
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
 use crate::wire::token::AccessToken;
@@ -24,6 +24,8 @@ const JUST_READ: Duration = Duration::from_secs(1);
 pub(crate) struct Held {
     pub(crate) at: Option<Box<AtIssuer<Account>>>,
     pub(crate) revision: Option<Revision>,
+    /// Whether the record of this revision is of a newer version, which is never overwritten (D24).
+    pub(crate) is_newer: bool,
     /// Whether the record of this revision says exactly what `at` and `lease` say.
     pub(crate) is_exact: bool,
     /// The refresh lease that some process holds.
@@ -119,6 +121,11 @@ impl Held {
         self.read_at.is_some()
     }
 
+    /// Returns true if the slot was read, and was empty.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.is_read() && self.at.is_none() && self.revision.is_none()
+    }
+
     pub(crate) fn is_usable(&self, now: Moment) -> bool {
         self.at.is_some() && self.validity.is_some_and(|validity| validity.holds(now))
     }
@@ -127,12 +134,21 @@ impl Held {
     pub(crate) fn is_stored_as(&mut self, revision: Revision) {
         self.revision = Some(revision);
         self.is_exact = true;
+        self.is_newer = false;
     }
 
     /// Takes the account, to change it ahead of its record.
     pub(crate) fn take(&mut self) -> Option<Box<AtIssuer<Account>>> {
         self.is_exact = false;
         self.at.take()
+    }
+
+    /// Forgets what a late answer to a refresh brought, because newer tokens were stored.
+    pub(crate) fn forget_superseded(&mut self) {
+        self.unsaved.take_if(|unsaved| match &unsaved.kept {
+            Kept::Refreshed { .. } | Kept::Dropped { .. } => true,
+            Kept::Authorized { .. } | Kept::ClientForgotten { .. } => false,
+        });
     }
 
     pub(crate) fn tokens(&self) -> Option<&Tokens> {

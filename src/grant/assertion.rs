@@ -4,7 +4,7 @@ use super::{Client, Resource, TokenGrant};
 use crate::issuer::IssuerId;
 use crate::key::KeyBinding;
 use crate::secret::Secret;
-use crate::wire::form::Form;
+use crate::wire::form::{Form, FormText};
 use crate::wire::scopes::Scopes;
 use crate::wire::words::GrantType;
 
@@ -96,7 +96,7 @@ pub(crate) struct TokenExchange {
     pub(crate) subject: Secret,
     pub(crate) kind: SubjectTokenKind,
     pub(crate) audience: IssuerId,
-    pub(crate) resource: std::sync::Arc<str>,
+    pub(crate) resource: FormText,
     pub(crate) scopes: Scopes,
 }
 
@@ -108,7 +108,7 @@ impl TokenGrant for TokenExchange {
         form.parameter("grant_type", GrantType::TokenExchange.as_str());
         form.parameter("requested_token_type", ID_JAG);
         form.parameter("audience", self.audience.as_str());
-        form.parameter("resource", &self.resource);
+        form.escaped("resource", &self.resource);
         if !self.scopes.is_empty() {
             form.parameter("scope", self.scopes.as_str());
         }

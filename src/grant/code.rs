@@ -1,7 +1,6 @@
 //! The authorization code grant: the pending authorization, and the code of its callback.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use crate::issuer::{AtIssuer, Endpoint, IssuerSettings};
 use crate::key::KeyBinding;
@@ -12,7 +11,7 @@ use crate::time::UnixMillis;
 use crate::wire::callback::{
     BrowserBinding, IssBinding, IssFlaw, MAX_CODE_BYTES, Parameters, check_iss,
 };
-use crate::wire::form::{Form, pairs};
+use crate::wire::form::{Form, FormText, pairs};
 use crate::wire::pkce::{State, Verifier};
 use crate::wire::reserved::is_reserved;
 use crate::wire::scopes::Scopes;
@@ -29,7 +28,7 @@ const MAX_REDIRECT_BYTES: usize = 32 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resource {
     /// The validated identifier, byte for byte.
-    pub(crate) id: Arc<str>,
+    pub(crate) id: FormText,
     /// Whether it is sent; false only by the host's setting for this issuer (RES-11).
     pub(crate) sent: bool,
 }
@@ -37,7 +36,7 @@ pub(crate) struct Resource {
 impl Resource {
     pub(crate) fn push(&self, form: &mut Form) {
         if self.sent {
-            form.parameter("resource", &self.id);
+            form.escaped("resource", &self.id);
         }
     }
 }
@@ -51,7 +50,7 @@ pub(crate) struct Redirected(pub(crate) Box<RedirectedParts>);
 pub(crate) struct RedirectedParts {
     pub(crate) state: State,
     pub(crate) verifier: Verifier,
-    pub(crate) redirect_uri: Arc<str>,
+    pub(crate) redirect_uri: FormText,
     pub(crate) client: Client,
     pub(crate) resource: Resource,
     pub(crate) requested: Scopes,
@@ -105,9 +104,9 @@ impl Redirected {
         let challenge = this.verifier.challenge();
         form.parameter("response_type", "code");
         form.parameter("client_id", &this.client.id);
-        form.parameter("redirect_uri", &this.redirect_uri);
-        form.parameter("state", this.state.expose());
-        form.parameter("code_challenge", challenge.as_str());
+        form.escaped("redirect_uri", &this.redirect_uri);
+        form.unreserved("state", this.state.expose_bytes());
+        form.unreserved("code_challenge", challenge.as_bytes());
         form.parameter("code_challenge_method", "S256");
         if let Some(binding) = &this.binding {
             // The code is bound to the key too (RFC 9449 section 10, DPOP-17).
@@ -125,7 +124,7 @@ impl Redirected {
         uri: Option<&RedirectUri>,
         browser: Option<&BrowserBinding>,
     ) -> bool {
-        let uri = uri.is_none_or(|uri| uri.as_str() == &*self.0.redirect_uri);
+        let uri = uri.is_none_or(|uri| uri.as_str() == self.0.redirect_uri.as_str());
         uri && is_same_browser(self.0.browser.as_ref(), browser)
     }
 
@@ -142,19 +141,27 @@ impl Redirected {
         parameters: &Parameters<'_>,
         browser: Option<BrowserBinding>,
     ) -> bool {
+        let state = parameters.state();
+        state.is_some_and(|state| state.same(&self.0.state))
+            && self.is_target_of(parameters, browser)
+    }
+
+    /// Same as [`matches`](Self::matches), for a callback whose `state` is known to match.
+    pub(crate) fn is_target_of(
+        &self,
+        parameters: &Parameters<'_>,
+        browser: Option<BrowserBinding>,
+    ) -> bool {
         let this = &self.0;
-        let state = parameters
-            .state()
-            .is_some_and(|state| state.same(&this.state));
         let target = parameters
             .target
-            .is_none_or(|target| is_target(target, &this.redirect_uri));
+            .is_none_or(|target| is_target(target, this.redirect_uri.as_str()));
         let browser = match (this.browser, browser) {
             (None, _) => true,
             (Some(bound), Some(seen)) => bound.same(&seen),
             (Some(_), None) => false,
         };
-        state && target && browser
+        target && browser
     }
 }
 
@@ -345,8 +352,8 @@ impl TokenGrant for CodeGrant {
         let parts = &self.redirected.0;
         form.parameter("grant_type", "authorization_code");
         form.parameter("code", self.code.expose());
-        form.parameter("redirect_uri", &parts.redirect_uri);
-        form.parameter("code_verifier", parts.verifier.expose());
+        form.escaped("redirect_uri", &parts.redirect_uri);
+        form.unreserved("code_verifier", parts.verifier.expose_bytes());
         parts.resource.push(form);
     }
 

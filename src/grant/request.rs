@@ -4,11 +4,11 @@
 //! endpoint, so a caller cannot pass a wrong one.
 
 use bytes::Bytes;
-use http::{HeaderValue, Request};
+use http::HeaderValue;
 
 use super::{Redirected, Registration, TokenGrant};
 use crate::issuer::{
-    AtIssuer, Body, CredentialEndpoint, Endpoint, IssuerSettings, RequestHeaders, bearer,
+    AtIssuer, Body, CredentialEndpoint, Endpoint, IssuerSettings, Outgoing, RequestHeaders, bearer,
 };
 use crate::secret::Secret;
 use crate::wire::form::Form;
@@ -33,7 +33,7 @@ impl<G: TokenGrant> AtIssuer<G> {
         settings: &IssuerSettings,
         assertion: Option<&Secret>,
         proof: Option<&Secret>,
-    ) -> Option<Box<Request<Bytes>>> {
+    ) -> Option<Outgoing> {
         let mut form = Form::with_capacity(512);
         self.held().encode(&mut form);
         match G::ENDPOINT {
@@ -45,11 +45,12 @@ impl<G: TokenGrant> AtIssuer<G> {
         let authorization = client.authenticate(&mut form, G::NAMES_CLIENT, assertion, settings);
         let body = form.into_body();
         let endpoint = self.endpoint()?;
-        let mut request = headers.post(endpoint, Body::Form, body, authorization);
+        let mut outgoing = headers.post(endpoint, Body::Form, body, authorization);
         if let Some(proof) = proof.and_then(|proof| HeaderValue::try_from(proof.expose()).ok()) {
+            let request = &mut outgoing.request;
             request.headers_mut().insert("dpop", proof);
         }
-        Some(request)
+        Some(outgoing)
     }
 }
 
@@ -61,7 +62,7 @@ impl AtIssuer<()> {
         headers: &RequestHeaders,
         body: String,
         settings: &IssuerSettings,
-    ) -> Option<Box<Request<Bytes>>> {
+    ) -> Option<Outgoing> {
         let endpoint = self.registration_endpoint()?;
         let authorization = settings.initial_access_token().map(bearer);
         let body = Bytes::from(body);

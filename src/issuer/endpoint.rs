@@ -3,8 +3,6 @@
 //! A request with a credential is built from a [`CredentialEndpoint`] only. Other files cannot create one,
 //! so no function can combine a URL of its own with a secret.
 
-use http::Uri;
-
 use crate::frame::Opened;
 use crate::wire::url::WebUrl;
 
@@ -64,8 +62,8 @@ impl<'a> CredentialEndpoint<'a> {
         self.0.origin()
     }
 
-    pub(crate) fn to_uri(self) -> Uri {
-        self.0.to_uri()
+    pub(crate) fn url(self) -> &'a WebUrl {
+        self.0
     }
 }
 

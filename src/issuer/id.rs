@@ -31,6 +31,14 @@ impl IssuerId {
         }
     }
 
+    /// Returns true if [`new`](Self::new) accepts a text. Most issuers are judged without a copy.
+    pub(crate) fn is_valid(text: &str, policy: &UrlPolicy) -> bool {
+        match policy.check_plain(text) {
+            Some(judged) => judged.is_ok(),
+            None => Self::new(text, policy).is_ok(),
+        }
+    }
+
     /// Returns the exact text.
     pub fn as_str(&self) -> &str {
         &self.0

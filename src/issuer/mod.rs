@@ -10,7 +10,7 @@ mod settings;
 pub(crate) use at::{AtIssuer, IssuerBound};
 pub(crate) use endpoint::{CredentialEndpoint, CredentialEndpoints, Endpoint, SecretOrigins};
 pub use id::{IssuerFlaw, IssuerId};
-pub(crate) use request::{Body, RequestHeaders, bearer, bound};
+pub(crate) use request::{Body, Outgoing, RequestHeaders, bearer, bound, stored_bearer};
 pub(crate) use server::{Audience, Facts, Server, SlashRule};
 pub use server::{MetadataFlaw, ServerSource};
 pub use settings::{

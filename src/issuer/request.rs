@@ -5,7 +5,9 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AG
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
 use super::CredentialEndpoint;
+use crate::secret::Cleared;
 use crate::wire::token::AccessToken;
+use crate::wire::url::WebUrl;
 
 /// The headers of every request, by what the request carries. They are made once: a copy costs half as much.
 #[derive(Clone, Debug)]
@@ -50,35 +52,43 @@ impl RequestHeaders {
         kind: Body,
         body: Bytes,
         authorization: Option<HeaderValue>,
-    ) -> Box<Request<Bytes>> {
+    ) -> Outgoing {
         let headers = match kind {
             Body::Form => &self.form,
             Body::Json => &self.json,
         };
-        let mut request = request(Method::POST, endpoint.to_uri(), headers, body);
+        let mut request = request(Method::POST, endpoint.url().to_uri(), headers, body);
         if let Some(mut authorization) = authorization {
             authorization.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        request
+        let url = endpoint.url().clone();
+        Outgoing { url, request }
     }
 
     /// Returns a discovery request, without credentials, cookies and user data (DISC-07, META-06, SEC-12).
     pub(crate) fn discovery(
         &self,
+        url: WebUrl,
         uri: Uri,
         protocol_version: Option<&HeaderValue>,
-    ) -> Box<Request<Bytes>> {
+    ) -> Outgoing {
         let mut request = request(Method::GET, uri, &self.discovery, Bytes::new());
         if let Some(version) = protocol_version {
             let headers = request.headers_mut();
             headers.insert("mcp-protocol-version", version.clone());
         }
-        request
+        Outgoing { url, request }
     }
 }
 
-/// Boxed, because it is handed on often.
+/// A request to be sent, with its URL.
+pub(crate) struct Outgoing {
+    pub(crate) url: WebUrl,
+    /// Boxed, because it is handed on often.
+    pub(crate) request: Box<Request<Bytes>>,
+}
+
 fn request(method: Method, uri: Uri, headers: &HeaderMap, body: Bytes) -> Box<Request<Bytes>> {
     let mut request = Box::new(Request::new(body));
     *request.method_mut() = method;
@@ -90,6 +100,18 @@ fn request(method: Method, uri: Uri, headers: &HeaderMap, body: Bytes) -> Box<Re
 /// Returns a `Bearer` value, marked sensitive.
 pub(crate) fn bearer(token: &AccessToken) -> HeaderValue {
     with_scheme(b"Bearer ", token)
+}
+
+/// Returns the `Bearer` value of a token in a record, marked sensitive, whose memory is cleared with its last clone. `None` for
+/// a text that a header field cannot carry.
+pub(crate) fn stored_bearer(token: &str) -> Option<HeaderValue> {
+    if !AccessToken::is_valid(token) {
+        return None;
+    }
+    let text = Bytes::from_owner(Cleared::new(["Bearer ", token].concat()));
+    let mut value = HeaderValue::from_maybe_shared(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Returns a `DPoP` value, marked sensitive (DPOP-09).

@@ -5,7 +5,7 @@ use crate::callers::abandoned;
 use crate::error::{Cause, Failure, Stage};
 use crate::event::{Abandon, Operation};
 use crate::state::{Trigger, Work};
-use crate::suspended::{Doomed, Leaving, Parting};
+use crate::suspended::{Doomed, Leaving, Parting, PartingGrant};
 
 use super::AuthMachine;
 
@@ -30,7 +30,7 @@ impl AuthMachine {
         let unsaved = self.core.held.unsaved.as_ref();
         let again = unsaved.and_then(|unsaved| unsaved.again.at);
         if again.is_some_and(|at| at <= now) && matches!(self.work, Work::Idle) {
-            self.inbox.push_back(Trigger::Save(None));
+            self.inbox.push_back(Trigger::Save);
         }
     }
 
@@ -136,13 +136,6 @@ impl AuthMachine {
         let loading = matches!(&self.work, Work::LoadingAccount(state) if state.is_for_a_reset());
         let resetting = loading || self.inbox.iter().any(resets);
         self.answer_all();
-        for trigger in &mut self.inbox {
-            if let Trigger::Save(late) = trigger
-                && let Some(late) = late.take()
-            {
-                *trigger = Trigger::Revoke(late.at);
-            }
-        }
         self.inbox.retain(|trigger| {
             matches!(trigger, Trigger::SignOut(_) | Trigger::Revoke(_))
                 || signing_out && resets(trigger)
@@ -162,7 +155,12 @@ impl AuthMachine {
             }
             let work = std::mem::replace(&mut self.work, Work::Idle);
             if let Work::SavingAccount(state) = work {
-                unsaved = Some(Box::new(state.into_account()));
+                // A late answer may have come meanwhile.
+                let late = unsaved.replace(Box::new(state.into_account()));
+                if let Some(late) = late {
+                    let grant = PartingGrant::Discarded(late);
+                    self.core.part(Parting { id: 0, grant });
+                }
             } else if let Work::ForgettingClient(state) = work {
                 doomed.take_over(state.into_task());
             } else if let Work::ClearingClient(state) = work {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::action::{Action, Grant};
 use crate::config::Config;
 use crate::core::{Ask, Core, Proof};
-use crate::event::{Event, Reply};
+use crate::event::{Event, Loaded, Reply};
 use crate::identity::Identity;
 use crate::state::{LoadingAccount, Next, Step, Trigger, Work, judge};
 use crate::suspended::Parting;
@@ -61,9 +61,7 @@ impl AuthMachine {
         self.core.event = self.core.event.saturating_add(1);
         match event {
             Event::HttpResponse(reply) => self.replied(reply),
-            Event::SlotLoaded(loaded) => {
-                self.answer(&loaded.ticket, |work, core| work.loaded(core, loaded.found));
-            }
+            Event::SlotLoaded(loaded) => self.loaded(loaded),
             Event::SlotPersisted(persisted) => {
                 self.answer(&persisted.ticket, |work, core| {
                     work.persisted(core, persisted.outcome)
@@ -188,6 +186,18 @@ impl AuthMachine {
         } else if let Some(parting) = self.parting(&ticket) {
             let trigger = parting.answered(&mut self.core, outcome);
             self.inbox.extend(trigger);
+        }
+    }
+
+    fn loaded(&mut self, Loaded { ticket, found }: Loaded) {
+        if self.is_pending(&ticket) {
+            self.step(|work, core| work.loaded(core, found));
+        } else if ticket.is_of(&self.core.owner)
+            && let Some(attempt) = self.work.uncounted()
+            && let Some(early) = attempt.early.as_mut()
+            && early.ask.id == ticket.id()
+        {
+            early.found = Some(found);
         }
     }
 

@@ -184,17 +184,21 @@ impl AuthMachine {
         if !self.inbox.front().is_none_or(ends) {
             match self.core.memory.erasure {
                 Erasure::Done => {}
-                Erasure::Failed(revision) => {
+                Erasure::Failed(remnant) => {
                     let leaving = Leaving {
-                        only: Some(revision),
+                        only: Some(remnant),
                         known: None,
                         unsaved: None,
                         doomed: Doomed::of(&mut self.core.memory.clients, false),
                     };
                     return Some(Trigger::SignOut(Box::new(leaving)));
                 }
-                Erasure::FailedAgain(revision) => {
-                    self.core.memory.erasure = Erasure::Failed(revision);
+                Erasure::FailedAgain(remnant) => {
+                    self.core.memory.erasure = Erasure::Failed(remnant);
+                    let flaw = match remnant.revision {
+                        Some(_) => StoreFlaw::Write,
+                        None => StoreFlaw::Load,
+                    };
                     let queued = std::mem::take(&mut self.inbox);
                     let (stay, end) = queued.into_iter().partition::<VecDeque<_>, _>(ends);
                     self.inbox = stay;
@@ -209,7 +213,7 @@ impl AuthMachine {
                             operation,
                             stage: Stage::Slots,
                             issuer: None,
-                            cause: Cause::NotPersisted(StoreFlaw::Write),
+                            cause: Cause::NotPersisted(flaw),
                             seen: Vec::new(),
                         });
                     }

@@ -14,8 +14,8 @@ use crate::event::Operation;
 use crate::few::Few;
 use crate::issuer::IssuerId;
 use crate::record::ResourceFacts;
-use crate::slot::{Revision, Slot};
-use crate::time::MonoMillis;
+use crate::slot::{AuthorizationId, Revision, Slot};
+use crate::time::{Moment, MonoMillis};
 use crate::wire::scopes::Scopes;
 use crate::wire::url::WebUrl;
 use crate::wire::words::{SigningAlgorithm, Words};
@@ -91,10 +91,21 @@ pub(crate) enum Erasure {
     /// None is outstanding.
     #[default]
     Done,
-    /// The store did not confirm that of this revision: it is repeated before anything else.
-    Failed(Revision),
+    /// The store did not confirm that of this record: it is repeated before anything else.
+    Failed(Remnant),
     /// It was just repeated, and failed again.
-    FailedAgain(Revision),
+    FailedAgain(Remnant),
+}
+
+/// An account that a sign-out could not erase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Remnant {
+    /// The revision of its record; `None` if the record could not be read.
+    pub(crate) revision: Option<Revision>,
+    /// The authorization that brought its tokens, if it is known.
+    pub(crate) authorization: Option<AuthorizationId>,
+    /// When the user signed out: its tokens were received before.
+    pub(crate) signed_out: Moment,
 }
 
 /// An issuer that the resource no longer lists.
@@ -120,6 +131,7 @@ impl Memory {
             resource_metadata_seen: self.resource_metadata_seen,
             said: self.said.take(),
             left: self.left.take(),
+            erasure: self.erasure,
             ..Self::default()
         }
     }

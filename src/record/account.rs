@@ -201,7 +201,7 @@ pub(crate) fn read_account(
         obtained: record.obtained,
         authorization: record.authorization.map(AuthorizationId),
         resource: Resource {
-            id: record.resource.into(),
+            id: identity.config().resource_as(&record.resource),
             sent: record.resource_sent,
         },
         requested: Scopes::parse(&record.requested),

@@ -6,6 +6,7 @@
 //! records of version 1. Members have short names since version 3 (`names.rs`); every version is read.
 
 mod account;
+mod at_rest;
 mod known;
 mod metadata;
 mod names;
@@ -15,6 +16,7 @@ mod shared;
 mod text;
 
 pub(crate) use account::{AccountAsRead, read_account, write_account};
+pub(crate) use at_rest::read_at_rest;
 pub(crate) use metadata::{
     ResourceFacts, ResourceMembers, read_resource, read_server, write_resource, write_server,
 };

@@ -17,6 +17,7 @@ use crate::key::KeyBinding;
 use crate::slot::{RevisionKey, SlotKind, Stored};
 use crate::time::UnixMillis;
 use crate::wire::callback::BrowserBinding;
+use crate::wire::form::FormText;
 use crate::wire::pkce::{State, Verifier};
 use crate::wire::scopes::Scopes;
 
@@ -76,7 +77,7 @@ pub(crate) fn write_pending(identity: &Identity, at: &AtIssuer<Redirected>) -> S
         write_client(json, r#","c":"#, &parts.client);
         json.word(r#","st":""#, parts.state.expose());
         json.word(r#","v":""#, parts.verifier.expose());
-        json.text(r#","u":""#, &parts.redirect_uri);
+        json.text(r#","u":""#, parts.redirect_uri.as_str());
         write_resource(json, &parts.resource);
         json.word(r#","q":""#, parts.requested.as_str());
         json.flag(r#","ai":"#, parts.advertises_iss);
@@ -115,16 +116,17 @@ pub(crate) fn read_pending(
             }
         }
     };
-    let server = record
-        .server
-        .restore(identity.config().url_policy(), &opened)?;
+    let config = identity.config();
+    let server = record.server.restore(config.url_policy(), &opened)?;
+    let own_uri = config.redirect_uri();
+    let uri = || FormText::new((*record.redirect_uri).into());
     let redirected = Redirected(Box::new(RedirectedParts {
         state: State::from_text(record.state).ok_or(RecordFlaw::Damaged)?,
         verifier: Verifier::from_text(record.verifier).ok_or(RecordFlaw::Damaged)?,
-        redirect_uri: record.redirect_uri.into(),
+        redirect_uri: own_uri.map_or_else(uri, |own| own.sent().shared_as(&record.redirect_uri)),
         client: record.client.restore(),
         resource: Resource {
-            id: record.resource.into(),
+            id: config.resource_as(&record.resource),
             sent: record.resource_sent,
         },
         requested: Scopes::parse(&record.requested),

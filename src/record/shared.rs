@@ -234,7 +234,7 @@ pub(super) fn write_binding(json: &mut JsonWriter, binding: Option<&KeyBinding>)
 
 /// Writes a resource; the member about its use only where the host configured otherwise.
 pub(super) fn write_resource(json: &mut JsonWriter, resource: &Resource) {
-    json.text(r#","r":""#, &resource.id);
+    json.text(r#","r":""#, resource.id.as_str());
     if !resource.sent {
         json.raw(r#","resource_sent":false"#);
     }

@@ -9,7 +9,9 @@ use crate::error::{Cause, Failure, Misconfiguration, Stage};
 use crate::event::{Authorization, Operation, Where};
 use crate::grant::is_same_browser;
 use crate::issuer::IssuerId;
+use crate::slot::Slot;
 use crate::state::Step;
+use crate::state::client::early::EarlyRead;
 use crate::suspended::{AtIdp, Effort, Obtaining, Renewal};
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
@@ -151,6 +153,12 @@ impl Way {
         }
     }
 
+    /// Returns the slot of a dynamic registration at an issuer.
+    pub(crate) fn registration_slot(&self, core: &Core, issuer: &IssuerId) -> Slot {
+        let identity = &core.identity;
+        identity.registration_slot(issuer.as_str(), self.registration())
+    }
+
     /// Same as [`registration`](Self::registration), as a shared text.
     pub(crate) fn shared_registration(&self) -> Arc<str> {
         match self {
@@ -199,6 +207,8 @@ pub(crate) struct Attempt {
     pub(crate) registered: Scopes,
     /// Scopes of earlier requests are omitted, because the server refused them along with the others (9.1).
     pub(crate) narrow: bool,
+    /// The registration, read while the metadata of its server is fetched.
+    pub(crate) early: Option<EarlyRead>,
     registrations: Budget,
 }
 
@@ -233,12 +243,28 @@ impl Attempt {
             wish,
             registered: Scopes::default(),
             narrow: core.memory.scopes_refused,
+            early: None,
             registrations: Budget::new(REGISTRATIONS_PER_FLOW, Limited::Registrations),
         }))
     }
 
     pub(crate) fn fails(&self, stage: Stage, issuer: Option<&IssuerId>, cause: Cause) -> Failure {
         self.effort.fails(stage, issuer, cause)
+    }
+
+    /// Reads the registration at the server of a listed entry, beside the request for its metadata, if a
+    /// registration is the only client that can be used there.
+    pub(crate) fn read_early(&mut self, core: &mut Core, entry: &IssuerId) {
+        let config = core.config();
+        let issuer = config.expected_issuer(entry).0;
+        let begun = self
+            .early
+            .as_ref()
+            .is_some_and(|early| early.is_at(&issuer));
+        if !begun && config.has_no_client_but_a_registration(&issuer) {
+            let slot = self.way.registration_slot(core, &issuer);
+            self.early = Some(EarlyRead::begin(core, slot, issuer));
+        }
     }
 
     /// Takes the permit for one registration request of this flow (REG-28).

@@ -34,16 +34,19 @@ pub(crate) struct Call<G> {
 
 enum CallStep {
     SigningAssertion,
-    SigningProof { assertion: Option<Secret> },
-    Sent,
+    SigningProof {
+        assertion: Option<Secret>,
+    },
+    /// Sent at this time.
+    Sent(Moment),
 }
 
 /// The progress of a [`Call`].
 pub(crate) enum Called<G> {
     /// The call waits for another signature or response.
     Again(Call<G>),
-    /// The endpoint responded.
-    Answered(AtIssuer<G>, Response<Bytes>),
+    /// The endpoint responded. The lifetime of its tokens counts from this moment.
+    Answered(AtIssuer<G>, Response<Bytes>, Moment),
     /// No response, or one that breaks a rule.
     Failed(AtIssuer<G>, CallFlaw),
 }
@@ -83,14 +86,12 @@ impl<G: TokenGrant> Call<G> {
         self.at.held()
     }
 
-    /// Returns true when the request is in flight.
-    pub(crate) fn is_sent(&self) -> bool {
-        matches!(self.step, CallStep::Sent)
-    }
-
-    /// Returns the end of the lease that the request needs.
-    pub(crate) fn lease(&self) -> Option<Moment> {
-        self.lease
+    /// Returns when the request was sent, if it is in flight.
+    pub(crate) fn sent(&self) -> Option<Moment> {
+        match self.step {
+            CallStep::Sent(at) => Some(at),
+            CallStep::SigningAssertion | CallStep::SigningProof { .. } => None,
+        }
     }
 
     /// Returns the pending action and the grant, for a response that arrives after the flow was dropped.
@@ -158,10 +159,10 @@ impl<G: TokenGrant> Call<G> {
             let cause = Cause::Misconfigured(Misconfiguration::SignerFailed);
             return Called::Failed(*self.at, CallFlaw::Final(cause));
         };
-        match std::mem::replace(&mut self.step, CallStep::Sent) {
+        match std::mem::replace(&mut self.step, CallStep::SigningAssertion) {
             CallStep::SigningAssertion => self.prove(core, Some(token)),
             CallStep::SigningProof { assertion } => self.send(core, assertion, Some(token)),
-            CallStep::Sent => Called::Again(self),
+            sent @ CallStep::Sent(_) => Called::Again(Self { step: sent, ..self }),
         }
     }
 
@@ -205,19 +206,25 @@ impl<G: TokenGrant> Call<G> {
         let source = UrlSource::AuthorizationServer;
         let time = TOKEN_TIME.min(left);
         self.ask = core.send(permit, request, purpose, source, time);
-        self.step = CallStep::Sent;
+        self.step = CallStep::Sent(core.now);
         Called::Again(self)
     }
 
     /// Continues with the response. A response during signing belongs to no request and counts as a failed
     /// signature.
     pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Called<G> {
-        match &self.step {
-            CallStep::SigningAssertion | CallStep::SigningProof { .. } => {
-                return self.signed(core, None);
-            }
-            CallStep::Sent => {}
-        }
+        let Some(sent) = self.sent() else {
+            return self.signed(core, None);
+        };
+        // An answer from after the time limit may have waited for hours, in a process that was suspended: the monotonic clock
+        // of most systems does not count that time.
+        let limit = self.ask.until.0.saturating_sub(sent.mono.0);
+        let in_time = sent.passed(core.now) <= limit;
+        let from = if in_time {
+            core.now
+        } else {
+            sent.seen_from(core.now)
+        };
         let response = match answer_to(core, &self.at, outcome) {
             Ok(response) => response,
             Err(none) => {
@@ -253,7 +260,7 @@ impl<G: TokenGrant> Call<G> {
             };
             return again.authenticate(core);
         }
-        Called::Answered(*self.at, response)
+        Called::Answered(*self.at, response, from)
     }
 }
 

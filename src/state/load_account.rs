@@ -5,7 +5,7 @@ use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
 use crate::frame::RecordFlaw;
 use crate::slot::Stored;
-use crate::state::save::{save_again, save_late};
+use crate::state::save::save_again;
 use crate::state::served::came_too_late;
 use crate::state::sign_in::come_back::{come_back, redeem};
 use crate::state::sign_in::repeat::{CheckingPending, authorize};
@@ -110,8 +110,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         trigger @ (Trigger::SignOut(_) | Trigger::Revoke(_) | Trigger::Poll | Trigger::Look) => {
             return start_read(core, trigger);
         }
-        Trigger::Save(None) => return save_again(core, None),
-        Trigger::Save(Some(late)) => return save_late(core, *late),
+        Trigger::Save => return save_again(core, None),
         trigger @ (Trigger::Challenged(_)
         | Trigger::Wanted(_)
         | Trigger::Authorize(_)
@@ -146,7 +145,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         | Trigger::TakenElsewhere(_)
         | Trigger::Look
         | Trigger::Poll
-        | Trigger::Save(_)
+        | Trigger::Save
         | Trigger::SignOut(_)
         | Trigger::Revoke(_) => core.held.is_read(),
     };
@@ -186,7 +185,7 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
             // Cancelled or ended meanwhile.
             None => done(),
         },
-        Trigger::Save(_) => done(),
+        Trigger::Save => done(),
         Trigger::Redeem(grant) => redeem(core, *grant),
         Trigger::Reset => reset(core),
         Trigger::Renew(renewal) => renewal.go(core),

@@ -18,16 +18,16 @@ const WRITES: u8 = 3;
 
 pub(crate) struct SavingAccount {
     pub(crate) ask: Ask,
-    at: Box<AtIssuer<Account>>,
     pub(crate) revision: Revision,
-    kept: Kept,
-    writes_left: u8,
-    rest: Rest,
+    write: Write,
 }
 
-/// The context of a write.
-struct Rest {
-    /// An earlier save had failed: other processes may have gone on meanwhile.
+/// The write of an account.
+struct Write {
+    at: Box<AtIssuer<Account>>,
+    kept: Kept,
+    writes_left: u8,
+    /// An earlier save had failed, or an answer came late: other processes may have gone on meanwhile.
     late: bool,
     /// The event that found an earlier save unfinished.
     then: Option<Box<Trigger>>,
@@ -36,48 +36,28 @@ struct Rest {
 
 impl SavingAccount {
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<Account>, kept: Kept) -> Work {
-        let left = WRITES.saturating_sub(1);
-        let rest = Rest {
+        let write = Write {
+            at: Box::new(at),
+            kept,
+            writes_left: WRITES.saturating_sub(1),
             late: false,
             then: None,
             again: Again::default(),
         };
-        Self::write(core, at, kept, rest, left)
-    }
-
-    fn write(
-        core: &mut Core,
-        at: AtIssuer<Account>,
-        kept: Kept,
-        rest: Rest,
-        writes_left: u8,
-    ) -> Work {
-        core.held.receive(at.held().tokens.as_ref(), core.now);
-        let at = Box::new(standing_as_known(core, at, &kept));
-        let stored = write_account(&core.identity, &at, None);
-        let revision = stored.revision;
-        let slot = core.account_slot();
-        let ask = core.persist(slot, core.held.revision, Some(stored), None);
-        Work::SavingAccount(Self {
-            ask,
-            at,
-            revision,
-            kept,
-            writes_left,
-            rest,
-        })
+        write.send(core)
     }
 
     /// Returns true when the tokens are those of an authorization by the user, or lost their client in one.
     pub(crate) fn is_of_an_authorization(&self) -> bool {
-        let by_user = self.at.held().obtained.is_by_user();
-        let forgotten = matches!(self.kept, Kept::ClientForgotten { .. });
-        !self.rest.late && (forgotten || matches!(self.kept, Kept::Authorized { .. }) && by_user)
+        let Write { at, kept, late, .. } = &self.write;
+        let by_user = at.held().obtained.is_by_user();
+        let forgotten = matches!(kept, Kept::ClientForgotten { .. });
+        !late && (forgotten || matches!(kept, Kept::Authorized { .. }) && by_user)
     }
 
     /// Returns the account, after a sign-out during the write.
     pub(crate) fn into_account(self) -> AtIssuer<Account> {
-        *self.at
+        *self.write.at
     }
 
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
@@ -86,161 +66,48 @@ impl SavingAccount {
             Persistence::Failed => StoreFlaw::Write,
             Persistence::Conflict(current) => {
                 let emptied = current.is_none() && core.held.revision.is_some();
-                match core.adopt(current.as_ref()) {
-                    Err(flaw @ RecordFlaw::Newer) => StoreFlaw::Record(flaw),
-                    Ok(()) | Err(_) if self.is_undone(emptied) => return self.undone(core),
-                    Ok(()) | Err(_) if !self.replaces(core) => return self.gives_way(core),
-                    Ok(()) | Err(_) => match self.writes_left.checked_sub(1) {
-                        Some(left) => {
-                            return wait_in(Self::write(
-                                core, *self.at, self.kept, self.rest, left,
-                            ));
+                if let Err(flaw @ RecordFlaw::Newer) = core.adopt(current.as_ref()) {
+                    return self.write.not_kept(core, StoreFlaw::Record(flaw));
+                }
+                return self.write.go_on(core, emptied, |write, core| {
+                    match write.writes_left.checked_sub(1) {
+                        Some(writes_left) => {
+                            let again = Write {
+                                writes_left,
+                                ..write
+                            };
+                            wait_in(again.send(core))
                         }
-                        None => StoreFlaw::Conflict,
-                    },
-                }
+                        None => write.not_kept(core, StoreFlaw::Conflict),
+                    }
+                });
             }
         };
-        self.not_kept(core, flaw)
-    }
-
-    /// Returns true when the user signed out in another process meanwhile: the slot was emptied, and it held the record
-    /// that this write replaces (REFR-12).
-    ///
-    /// - A refresh continues what the sign-out ended.
-    /// - An authorization that began beside a stored account is older than the sign-out. Otherwise the record may have
-    ///   been gone before the user asked to sign in, unless an earlier write of these tokens failed or found a record.
-    /// - A client without a user requests a token whenever it needs one: a sign-out ends no request for the next one.
-    fn is_undone(&self, emptied: bool) -> bool {
-        match &self.kept {
-            Kept::Refreshed { .. } => emptied,
-            Kept::Authorized { beside, .. } => {
-                let by_user = self.at.held().obtained.is_by_user();
-                let again = self.rest.late || self.writes_left.saturating_add(1) < WRITES;
-                emptied && (*beside || again) && by_user
-            }
-            Kept::Dropped { .. } | Kept::ClientForgotten { .. } => false,
-        }
-    }
-
-    /// Revokes the tokens instead of storing them.
-    fn undone(self, core: &mut Core) -> Step {
-        let asks = is_of_a_caller(&self.rest.then);
-        if asks {
-            let operation = match &self.kept {
-                Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
-                    renewal.operation().cloned()
-                }
-                Kept::Authorized { .. } | Kept::ClientForgotten { .. } => {
-                    core.memory.operation.clone()
-                }
-            };
-            core.signed_out_elsewhere(operation);
-        }
-        Revoking::begin(core, *self.at, self.rest.then.filter(|_| !asks))
-    }
-
-    /// Returns true when this account may replace the current contents of the slot.
-    fn replaces(&self, core: &Core) -> bool {
-        let held = core.held.at.as_ref();
-        match &self.kept {
-            // A late token replaces no newer one, and an expired token no valid one (ISO-09, TOK-16).
-            Kept::Authorized { .. } => {
-                let newer = self.rest.late && held.is_some_and(|held| is_newer(held, &self.at));
-                let valid = core.held.is_usable(core.now);
-                !newer && (is_usable(core, &self.at) || !valid)
-            }
-            // A record without tokens of the same client was left by a process to which the server refused the token
-            // that was spent here; an unreadable record counts as absent.
-            Kept::Refreshed { sent, .. } => held.is_none_or(|at| {
-                let own = self.at.held();
-                let spent = at.held().tokens.is_none() && at.held().client.id == own.client.id;
-                at.held().has_refresh(sent) || spent && at.issuer() == self.at.issuer()
-            }),
-            Kept::Dropped { sent, .. } => held.is_some_and(|at| at.held().has_refresh(sent)),
-            Kept::ClientForgotten { lost, .. } => core.held.has_access(lost),
-        }
-    }
-
-    /// Adopts the account that another process wrote.
-    fn gives_way(self, core: &mut Core) -> Step {
-        let usable = core.held.is_usable(core.now);
-        match (self.kept, self.rest.then) {
-            (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None)
-                if !self.rest.late =>
-            {
-                renewal.again(core)
-            }
-            // No caller waits, and nothing is refreshed without one.
-            (Kept::Refreshed { .. } | Kept::Dropped { .. }, None) if !usable => done(),
-            (Kept::ClientForgotten { after, .. }, then) if !usable && is_of_a_caller(&then) => {
-                after.run(core)
-            }
-            (Kept::Authorized { .. }, None) if !usable => {
-                let operation = core.memory.operation.clone();
-                Renewal::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
-            }
-            (
-                Kept::Refreshed { .. }
-                | Kept::Dropped { .. }
-                | Kept::Authorized { .. }
-                | Kept::ClientForgotten { .. },
-                then,
-            ) => {
-                core.ready();
-                resume(core, then)
-            }
-        }
-    }
-
-    fn not_kept(self, core: &mut Core, flaw: StoreFlaw) -> Step {
-        let issuer = self.at.issuer().clone();
-        let waiting = self.rest.then.as_ref().and_then(|then| then.operation());
-        let (stage, operation) = match &self.kept {
-            Kept::Authorized { .. } | Kept::ClientForgotten { .. } => {
-                (Stage::Token, core.memory.operation.clone())
-            }
-            Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
-                (Stage::Refresh, renewal.operation().cloned())
-            }
-        };
-        let operation = waiting.cloned().or(operation);
-        // Kept: a timer retries the save, and so does the next event that needs a token.
-        let again = match flaw {
-            // A record of a newer version is never overwritten.
-            StoreFlaw::Record(_) => Again::default(),
-            StoreFlaw::Load | StoreFlaw::Write | StoreFlaw::Conflict | StoreFlaw::Slow => {
-                self.rest.again.after(core.now.mono)
-            }
-        };
-        let (at, kept) = (self.at, self.kept);
-        core.held.unsaved = Some(Box::new(Unsaved { at, kept, again }));
-        if self.rest.late && self.rest.then.is_none() {
-            // The try of a timer answers no caller.
-            return done();
-        }
-        Err(Failure {
-            operation,
-            stage,
-            issuer: Some(issuer),
-            cause: Cause::NotPersisted(flaw),
-            seen: Vec::new(),
-        })
+        self.write.not_kept(core, flaw)
     }
 
     fn committed(self, core: &mut Core) -> Step {
-        let tokens = self.at.held().tokens.as_ref();
+        let Write {
+            at,
+            kept,
+            late,
+            then,
+            ..
+        } = self.write;
+        let tokens = at.held().tokens.as_ref();
         core.held.validity = Some(core.held.validity_of(tokens, core.now));
-        core.held.at = Some(self.at);
+        core.held.at = Some(at);
         core.held.is_stored_as(self.revision);
         core.held.lease = None;
         core.held.read_at = Some(core.event);
         core.held.known_at = core.now.mono;
         core.forget_overdue();
+        if matches!(kept, Kept::Authorized { .. } | Kept::Refreshed { .. }) {
+            core.held.forget_superseded();
+        }
         let now = core.now.mono;
         let usable = core.held.is_usable(core.now);
-        let Rest { late, then, .. } = self.rest;
-        match (self.kept, then) {
+        match (kept, then) {
             (Kept::Authorized { .. }, then) => {
                 core.held.proof = Proof::Authorized(now);
                 let has_all = core.has_what_was_demanded();
@@ -262,11 +129,189 @@ impl SavingAccount {
                 core.memory.refreshed(operation.filter(|_| usable), now);
                 ready_or_slow(core, Stage::Refresh, operation.cloned(), late, then)
             }
-            // Uses the remaining token if it suffices; asks the user otherwise.
-            (Kept::Dropped { renewal, .. }, None) => Ok(Next::Renew(renewal)),
+            // Uses the remaining token if it suffices; asks the user otherwise. The write of a timer asks nobody.
+            (Kept::Dropped { renewal, .. }, None) if !late => Ok(Next::Renew(renewal)),
             (Kept::ClientForgotten { after, .. }, then) if is_of_a_caller(&then) => after.run(core),
             (Kept::Dropped { .. } | Kept::ClientForgotten { .. }, then) => resume(core, then),
         }
+    }
+}
+
+impl Write {
+    fn send(self, core: &mut Core) -> Work {
+        core.held.receive(self.at.held().tokens.as_ref(), core.now);
+        let at = standing_as_known(core, *self.at, &self.kept);
+        let stored = write_account(&core.identity, &at, None);
+        let revision = stored.revision;
+        let slot = core.account_slot();
+        // A record of a newer version is not replaced; whether it is there still shows in the conflict.
+        let expected = core.held.revision.filter(|_| !core.held.is_newer);
+        let ask = core.persist(slot, expected, Some(stored), None);
+        let at = Box::new(at);
+        Work::SavingAccount(SavingAccount {
+            ask,
+            revision,
+            write: Self { at, ..self },
+        })
+    }
+
+    /// Writes if the account may replace the known contents of the slot; gives way otherwise. `emptied`: the slot held the
+    /// account, and is empty.
+    fn go_on(
+        self,
+        core: &mut Core,
+        emptied: bool,
+        write: impl FnOnce(Self, &mut Core) -> Step,
+    ) -> Step {
+        if self.is_undone(emptied) {
+            self.undone(core)
+        } else if self.replaces(core) {
+            write(self, core)
+        } else {
+            self.gives_way(core)
+        }
+    }
+
+    /// Returns true when the user signed out in another process meanwhile: the slot was emptied, and it held the record
+    /// that this write replaces (REFR-12).
+    ///
+    /// - A refresh continues what the sign-out ended.
+    /// - An authorization that began beside a stored account is older than the sign-out. Otherwise the record may have
+    ///   been gone before the user asked to sign in, unless an earlier write of these tokens failed or found a record.
+    /// - A client without a user requests a token whenever it needs one: a sign-out ends no request for the next one.
+    fn is_undone(&self, emptied: bool) -> bool {
+        match &self.kept {
+            Kept::Refreshed { .. } => emptied,
+            Kept::Authorized { beside, .. } => {
+                let by_user = self.at.held().obtained.is_by_user();
+                let again = self.late || self.writes_left.saturating_add(1) < WRITES;
+                emptied && (*beside || again) && by_user
+            }
+            Kept::Dropped { .. } | Kept::ClientForgotten { .. } => false,
+        }
+    }
+
+    /// Revokes the tokens instead of storing them.
+    fn undone(self, core: &mut Core) -> Step {
+        let asks = is_of_a_caller(&self.then);
+        if asks {
+            let operation = match &self.kept {
+                Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
+                    renewal.operation().cloned()
+                }
+                Kept::Authorized { .. } | Kept::ClientForgotten { .. } => {
+                    core.memory.operation.clone()
+                }
+            };
+            core.signed_out_elsewhere(operation);
+        }
+        Revoking::begin(core, *self.at, self.then.filter(|_| !asks))
+    }
+
+    /// Returns true when this account may replace the current contents of the slot.
+    fn replaces(&self, core: &Core) -> bool {
+        let held = core.held.at.as_ref();
+        match &self.kept {
+            // A late token replaces no newer one, and an expired token no valid one (ISO-09, TOK-16).
+            Kept::Authorized { .. } => {
+                let newer = held.is_some_and(|held| {
+                    continues(held, &self.at) || self.late && is_newer(held, &self.at)
+                });
+                let valid = core.held.is_usable(core.now);
+                !newer && (is_usable(core, &self.at) || !valid)
+            }
+            // An unreadable record counts as absent. Where the server did not replace the refresh token, an expired access token
+            // replaces no valid one either.
+            Kept::Refreshed { sent, .. } => held.is_none_or(|at| {
+                let own = self.at.held();
+                let over = own.has_refresh(sent) && !is_usable(core, &self.at);
+                at.is_before_refresh(self.at.issuer(), &own.client, sent)
+                    && !(over && core.held.is_usable(core.now))
+            }),
+            Kept::Dropped { sent, .. } => held.is_some_and(|at| at.held().has_refresh(sent)),
+            Kept::ClientForgotten { lost, .. } => core.held.has_access(lost),
+        }
+    }
+
+    /// Adopts the account that another process wrote.
+    fn gives_way(self, core: &mut Core) -> Step {
+        let usable = core.held.is_usable(core.now);
+        match (self.kept, self.then) {
+            (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None)
+                if !self.late =>
+            {
+                renewal.again(core)
+            }
+            // No caller waits, and nothing is refreshed without one.
+            (Kept::Refreshed { .. } | Kept::Dropped { .. }, None) if !usable => done(),
+            (Kept::ClientForgotten { after, .. }, then) if !usable && is_of_a_caller(&then) => {
+                after.run(core)
+            }
+            (Kept::Authorized { .. }, None) if !usable => {
+                let operation = core.memory.operation.clone();
+                Renewal::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
+            }
+            (
+                Kept::Refreshed { .. }
+                | Kept::Dropped { .. }
+                | Kept::Authorized { .. }
+                | Kept::ClientForgotten { .. },
+                then,
+            ) => {
+                ready_for(core, &then);
+                resume(core, then)
+            }
+        }
+    }
+
+    fn not_kept(self, core: &mut Core, flaw: StoreFlaw) -> Step {
+        let issuer = self.at.issuer().clone();
+        let waiting = self.then.as_ref().and_then(|then| then.operation());
+        let (stage, operation) = match &self.kept {
+            Kept::Authorized { .. } | Kept::ClientForgotten { .. } => {
+                (Stage::Token, core.memory.operation.clone())
+            }
+            Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
+                (Stage::Refresh, renewal.operation().cloned())
+            }
+        };
+        let operation = waiting.cloned().or(operation);
+        // Kept: a timer retries the save, and so does the next event that needs a token.
+        let again = match flaw {
+            // A record of a newer version is never overwritten.
+            StoreFlaw::Record(_) => Again::default(),
+            StoreFlaw::Load | StoreFlaw::Write | StoreFlaw::Conflict | StoreFlaw::Slow => {
+                self.again.after(core.now.mono)
+            }
+        };
+        let (at, kept) = (self.at, self.kept);
+        core.held.unsaved = Some(Box::new(Unsaved { at, kept, again }));
+        if self.late && self.then.is_none() {
+            // The try of a timer answers no caller.
+            return done();
+        }
+        Err(Failure {
+            operation,
+            stage,
+            issuer: Some(issuer),
+            cause: Cause::NotPersisted(flaw),
+            seen: Vec::new(),
+        })
+    }
+}
+
+/// Whether another process has refreshed the tokens of this authorization, or has dropped one: an earlier write of them had
+/// succeeded, although it was reported as failed, and their refresh token is spent.
+fn continues(held: &AtIssuer<Account>, saved: &AtIssuer<Account>) -> bool {
+    let (account, saved) = (held.held(), saved.held());
+    let same = account.authorization.is_some() && account.authorization == saved.authorization;
+    same && match (&account.tokens, &saved.tokens) {
+        (Some(held), Some(saved)) => {
+            let sent = saved.refresh.as_ref();
+            let renewable = sent.is_none_or(|sent| account.has_refresh(sent));
+            !(held.is(&saved.access, saved.received) && renewable)
+        }
+        (_, _) => true,
     }
 }
 
@@ -313,7 +358,7 @@ fn ready_or_slow(
     then: Option<Box<Trigger>>,
 ) -> Step {
     if core.held.is_usable(core.now) {
-        core.ready();
+        ready_for(core, &then);
     } else if then.is_none() && !late {
         return Err(Failure {
             operation,
@@ -326,43 +371,45 @@ fn ready_or_slow(
     resume(core, then)
 }
 
+/// Emits `Ready`; beside a caller that waits for the write, only if some caller is served: its own token may still be the stored
+/// one, and be refused.
+fn ready_for(core: &mut Core, then: &Option<Box<Trigger>>) {
+    match then {
+        Some(then) if then.is_of_a_caller() => core.serve_others(),
+        Some(_) | None => core.ready(),
+    }
+}
+
 /// Returns true when no event waits for the write, or one that asks for a token.
 fn is_of_a_caller(then: &Option<Box<Trigger>>) -> bool {
     then.as_ref().is_none_or(|then| then.operation().is_some())
 }
 
-/// Saves the tokens of a refresh that was answered after its time limit, while the account still holds the refresh token that
-/// was sent (REFR-07). Otherwise they are dropped, and not revoked: the server would end the tokens of the refresh after it.
-pub(crate) fn save_late(core: &mut Core, late: Unsaved) -> Step {
-    let is_due = match &late.kept {
-        Kept::Refreshed { sent, .. } => {
-            let mut held = core.held.at.iter();
-            core.held.unsaved.is_none() && held.any(|at| at.held().has_refresh(sent))
-        }
-        Kept::Authorized { .. } | Kept::Dropped { .. } | Kept::ClientForgotten { .. } => false,
-    };
-    if !is_due {
-        return done();
-    }
-    core.held.unsaved = Some(Box::new(late));
-    save_again(core, None)
+/// Saves what a late answer brought before this renewal sends the spent refresh token again.
+pub(crate) fn save_before(core: &mut Core, renewal: Box<Renewal>) -> Step {
+    save_again(core, Some(Trigger::Renew(renewal)))
 }
 
-/// Retries a failed write, for an event that needs its result or by a timer.
+/// Retries a failed write, for an event that needs its result or by a timer; or saves what a late answer brought. The account may
+/// have been read meanwhile.
 pub(crate) fn save_again(core: &mut Core, then: Option<Trigger>) -> Step {
     let then = then.map(Box::new);
-    match core.held.unsaved.take() {
-        Some(unsaved) => wait_in(SavingAccount::write(
-            core,
-            *unsaved.at,
-            unsaved.kept,
-            Rest {
-                late: true,
-                then,
-                again: unsaved.again,
-            },
-            WRITES.saturating_sub(1),
-        )),
-        None => done(),
+    let Some(unsaved) = core.held.unsaved.take() else {
+        return done();
+    };
+    let write = Write {
+        at: unsaved.at,
+        kept: unsaved.kept,
+        writes_left: WRITES.saturating_sub(1),
+        late: true,
+        then,
+        again: unsaved.again,
+    };
+    let emptied = core.held.is_empty();
+    match write.kept {
+        Kept::Refreshed { .. } | Kept::Dropped { .. } => {
+            write.go_on(core, emptied, |write, core| wait_in(write.send(core)))
+        }
+        Kept::Authorized { .. } | Kept::ClientForgotten { .. } => wait_in(write.send(core)),
     }
 }

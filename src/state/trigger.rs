@@ -9,7 +9,7 @@ use crate::issuer::AtIssuer;
 use crate::secret::Secret;
 use crate::state::challenge::read::Judged;
 use crate::state::{Next, Step, done};
-use crate::suspended::{Elsewhere, Leaving, Obtaining, Renewal, Renewed, Unsaved};
+use crate::suspended::{Elsewhere, Leaving, Obtaining, Renewal, Renewed};
 use crate::wire::callback::Callback;
 use crate::wish::Click;
 
@@ -29,8 +29,8 @@ pub(crate) enum Trigger {
     Look,
     /// The server of a device code is polled.
     Poll,
-    /// Tokens that the store did not take are saved again; or those of a refresh that was answered late are saved.
-    Save(Option<Box<Unsaved>>),
+    /// Tokens that the store did not take are saved again; or what a late answer to a refresh brought is saved.
+    Save,
     /// A refresh starts or resumes.
     Renew(Box<Renewal>),
     /// A token request without a user starts or resumes.
@@ -56,7 +56,7 @@ impl Trigger {
             Self::Authorize(_)
             | Self::CameBack(_)
             | Self::Poll
-            | Self::Save(_)
+            | Self::Save
             | Self::Look
             | Self::Redeem(_)
             | Self::Reset
@@ -78,7 +78,7 @@ impl Trigger {
             | Self::Redeem(_)
             | Self::Poll
             | Self::TakenElsewhere(_)
-            | Self::Save(_)
+            | Self::Save
             | Self::Look
             | Self::Reset
             | Self::SignOut(_)
@@ -114,7 +114,7 @@ impl Trigger {
             | Self::CameBack(_)
             | Self::Redeem(_)
             | Self::Poll
-            | Self::Save(_)
+            | Self::Save
             | Self::Look
             | Self::TakenElsewhere(_)
             | Self::Reset
@@ -135,7 +135,7 @@ impl Trigger {
             | Self::TakenElsewhere(_)
             | Self::Look
             | Self::Poll
-            | Self::Save(_)
+            | Self::Save
             | Self::Renew(_)
             | Self::Obtain(_)
             | Self::SignOut(_)
@@ -161,7 +161,7 @@ impl Trigger {
             | Self::CameBack(_)
             | Self::Redeem(_)
             | Self::Poll
-            | Self::Save(_)
+            | Self::Save
             | Self::Look
             | Self::Renew(_)
             | Self::Reset
@@ -182,7 +182,7 @@ impl Trigger {
             | Self::Renewed(_)
             | Self::CameBack(_)
             | Self::Poll
-            | Self::Save(_)
+            | Self::Save
             | Self::Look
             | Self::Redeem(_)
             | Self::Reset
@@ -208,7 +208,7 @@ impl Trigger {
             | Self::Renewed(_)
             | Self::CameBack(_)
             | Self::Poll
-            | Self::Save(_)
+            | Self::Save
             | Self::Look
             | Self::Redeem(_)
             | Self::Reset
@@ -236,7 +236,7 @@ impl Trigger {
             | Self::TakenElsewhere(_)
             | Self::Look
             | Self::Poll
-            | Self::Save(_)
+            | Self::Save
             | Self::SignOut(_)
             | Self::Reset
             | Self::Revoke(_) => {}

@@ -3,7 +3,7 @@
 use crate::account::Account;
 use crate::clients::Registered;
 use crate::issuer::AtIssuer;
-use crate::slot::Revision;
+use crate::memory::Remnant;
 use crate::time::UnixMillis;
 
 /// Data that a sign-out erases and revokes, beside the contents of the account slot.
@@ -14,8 +14,8 @@ pub(crate) struct Leaving {
     pub(crate) unsaved: Option<Box<AtIssuer<Account>>>,
     /// The registrations to erase.
     pub(crate) doomed: Doomed,
-    /// The revision that an earlier sign-out could not erase: a later one belongs to another sign-in.
-    pub(crate) only: Option<Revision>,
+    /// The account that an earlier sign-out could not erase. A repetition spares an account of another sign-in.
+    pub(crate) only: Option<Remnant>,
 }
 
 /// The registrations to erase with a sign-out.

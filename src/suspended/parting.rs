@@ -1,6 +1,6 @@
 //! Token requests whose answers may still come, and tokens that were discarded.
 
-use crate::account::{Account, MachineGrant, RefreshGrant};
+use crate::account::{Account, MachineGrant, Naming, RefreshGrant};
 use crate::event::Operation;
 use crate::grant::{CodeGrant, DeviceGrant};
 use crate::issuer::AtIssuer;
@@ -28,7 +28,8 @@ pub(crate) enum PartingGrant {
 /// the refresh token, and its answer is still taken while the account holds the one that was sent (REFR-07).
 pub(crate) struct Overdue {
     pub(crate) at: AtIssuer<RefreshGrant>,
-    /// When the request was sent, or a little earlier: the lifetime of its tokens counts from then.
-    pub(crate) asked: Moment,
+    /// When the request was sent: the lifetime of its tokens counts from then.
+    pub(crate) sent: Moment,
+    pub(crate) naming: Naming,
     pub(crate) operation: Option<Operation>,
 }

@@ -78,13 +78,13 @@ impl Callback {
         State::from_text(&found?.1)
     }
 
-    /// Returns the URL without its fragment, if known, and the parameters.
+    /// Returns the URL without query and fragment, if known, and the parameters.
     fn parts(&self) -> (Option<&str>, &str) {
         match self.form {
             Form::Url => {
-                let text = self.text.as_str();
-                let text = cut(text, b'#').0;
-                (Some(text), cut(text, b'?').1.unwrap_or_default())
+                let without_fragment = cut(self.text.as_str(), b'#').0;
+                let (target, query) = cut(without_fragment, b'?');
+                (Some(target), query.unwrap_or_default())
             }
             Form::Parameters => (None, self.text.as_str()),
         }
@@ -97,7 +97,7 @@ impl Callback {
         }
         let (target, query) = self.parts();
         let mut found = Parameters {
-            target: target.map(without_query),
+            target,
             ..Parameters::default()
         };
         for pair in pairs(query) {
@@ -121,10 +121,6 @@ impl Callback {
         }
         Some(found)
     }
-}
-
-fn without_query(text: &str) -> &str {
-    cut(text, b'?').0
 }
 
 impl fmt::Debug for Callback {

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 
 use super::scopes::Scopes;
-use super::text::{Untrusted, first_byte};
+use super::text::{ByteTable, Untrusted, byte_table, first_byte};
 use crate::few::Few;
 
 /// Largest header text that is parsed, in bytes (CHAL-11).
@@ -181,18 +181,18 @@ impl<'h> Reader<'h> {
 
     fn element(&mut self, in_challenge: bool) -> Element<'h> {
         loop {
-            self.rest = self.rest.trim_start_matches([' ', '\t', ',']);
+            self.take_while(|byte| matches!(byte, b' ' | b'\t' | b','));
             if self.rest.is_empty() {
                 return Element::End;
             }
-            let word = self.take_while(is_token_char);
+            let word = self.take_while(|byte| TOKEN.has(byte));
             if word.is_empty() {
                 self.skip_element();
                 continue;
             }
-            let after = self.rest.trim_start_matches([' ', '\t']);
+            let after = without_space(self.rest);
             if let Some(value) = after.strip_prefix('=').filter(|_| in_challenge) {
-                self.rest = value.trim_start_matches([' ', '\t']);
+                self.rest = without_space(value);
                 return match self.value() {
                     Some(value) if value.len() <= MAX_VALUE_BYTES => {
                         Element::Parameter(Cow::Borrowed(word), value)
@@ -218,9 +218,10 @@ impl<'h> Reader<'h> {
     /// Parses a `token68`, which must be followed by a comma or the end of the field.
     fn token68(&mut self) -> Option<Cow<'h, str>> {
         let start = self.rest.trim_start_matches(' ');
-        let body = start.trim_start_matches(is_token68_char);
+        let length = start.bytes().position(|byte| !TOKEN68.has(byte));
+        let (_, body) = start.split_at_checked(length.unwrap_or(start.len()))?;
         let end = body.trim_start_matches('=');
-        let after = end.trim_start_matches([' ', '\t']);
+        let after = without_space(end);
         let length = start.len().saturating_sub(end.len());
         let value = start.get(..length).filter(|_| body.len() < start.len())?;
         if after.is_empty() || after.starts_with(',') {
@@ -288,13 +289,21 @@ impl<'h> Reader<'h> {
     }
 }
 
-fn is_token_char(byte: u8) -> bool {
+fn without_space(text: &str) -> &str {
+    let space = text.bytes().position(|byte| !matches!(byte, b' ' | b'\t'));
+    text.get(space.unwrap_or(text.len())..).unwrap_or_default()
+}
+
+static TOKEN: ByteTable = byte_table!(is_token_char);
+static TOKEN68: ByteTable = byte_table!(is_token68_char);
+
+const fn is_token_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
-fn is_token68_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '+' | '/')
+const fn is_token68_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
 }
 
 impl<'h> Parsed<'h> {

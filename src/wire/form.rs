@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::text::{all_bytes, cut, is_alphanumeric};
+use super::text::{ByteTable, all_bytes, byte_table, cut, is_alphanumeric};
 
 /// The flaw in a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -41,19 +42,19 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
         return Ok(Cow::Borrowed(text));
     }
     let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits = [bytes.next(), bytes.next()].map(|d| d.and_then(hex));
-                match digits {
-                    [Some(high), Some(low)] => high << 4 | low,
-                    [_, _] => return Err(FormFlaw::Escape),
-                }
-            }
-            other => other,
-        });
+    let mut rest = text.as_bytes();
+    while let [byte, after @ ..] = rest {
+        let (decoded, after) = match (byte, after) {
+            (b'+', after) => (b' ', after),
+            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, after),
+                (_, _) => return Err(FormFlaw::Escape),
+            },
+            (b'%', _) => return Err(FormFlaw::Escape),
+            (other, after) => (*other, after),
+        };
+        out.push(decoded);
+        rest = after;
     }
     String::from_utf8(out)
         .map(Cow::Owned)
@@ -65,17 +66,7 @@ const fn is_plain(byte: u8) -> bool {
     is_alphanumeric(byte) | (byte == b'-') | (byte == b'.') | (byte == b'_') | (byte == b'*')
 }
 
-/// The same as a table, for single bytes.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let (mut rest, mut byte) = (plain.as_mut_slice(), 0_u8);
-    while let Some((place, others)) = rest.split_first_mut() {
-        *place = is_plain(byte);
-        rest = others;
-        byte = byte.wrapping_add(1);
-    }
-    plain
-};
+static PLAIN: ByteTable = byte_table!(is_plain);
 
 fn hex(digit: u8) -> Option<u8> {
     match digit {
@@ -83,6 +74,46 @@ fn hex(digit: u8) -> Option<u8> {
         b'a'..=b'f' => Some(digit.wrapping_sub(b'a').wrapping_add(10)),
         b'A'..=b'F' => Some(digit.wrapping_sub(b'A').wrapping_add(10)),
         _other => None,
+    }
+}
+
+/// A text with its escaped form, made once for what every flow of a configuration sends: its resource and redirect URI.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct FormText {
+    text: Arc<str>,
+    escaped: Arc<str>,
+}
+
+impl FormText {
+    pub(crate) fn new(text: Arc<str>) -> Self {
+        let mut form = Form::with_capacity(text.len().saturating_mul(3));
+        form.encode(text.as_bytes());
+        let escaped = form.as_str().into();
+        Self { text, escaped }
+    }
+
+    /// Returns this text, if it is the same, which then is shared.
+    pub(crate) fn shared_as(&self, text: &str) -> Self {
+        if *text == *self.text {
+            self.clone()
+        } else {
+            Self::new(text.into())
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the text itself, shared.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+}
+
+impl fmt::Debug for FormText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
     }
 }
 
@@ -136,18 +167,35 @@ impl Form {
     /// Appends a pair.
     pub fn push(&mut self, name: &str, value: &str) {
         self.separate();
-        self.encode(name);
+        self.encode(name.as_bytes());
         self.text.push(b'=');
-        self.encode(value);
+        self.encode(value.as_bytes());
     }
 
     /// Appends a parameter whose name needs no escapes.
     pub(crate) fn parameter(&mut self, name: &'static str, value: &str) {
+        self.name(name);
+        self.encode(value.as_bytes());
+    }
+
+    /// Same as [`parameter`](Self::parameter), for a value of unreserved characters, which need no escapes.
+    pub(crate) fn unreserved(&mut self, name: &'static str, value: &[u8]) {
+        debug_assert!(value.iter().all(|byte| PLAIN.has(*byte) || *byte == b'~'));
+        self.name(name);
+        self.text.extend_from_slice(value);
+    }
+
+    /// Same as [`parameter`](Self::parameter), for a value that was escaped before.
+    pub(crate) fn escaped(&mut self, name: &'static str, value: &FormText) {
+        self.name(name);
+        self.text.extend_from_slice(value.escaped.as_bytes());
+    }
+
+    fn name(&mut self, name: &'static str) {
         debug_assert!(name.bytes().all(is_plain));
         self.separate();
         self.text.extend_from_slice(name.as_bytes());
         self.text.push(b'=');
-        self.encode(value);
     }
 
     fn separate(&mut self) {
@@ -157,28 +205,19 @@ impl Form {
     }
 
     /// Appends an escaped text.
-    fn encode(&mut self, text: &str) {
+    fn encode(&mut self, text: &[u8]) {
         const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
         let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
-        if all_bytes(text.as_bytes(), is_plain) {
-            return self.text.extend_from_slice(text.as_bytes());
+        if all_bytes(text, is_plain) {
+            return self.text.extend_from_slice(text);
         }
-        let needs_escape = |byte: &u8| PLAIN.get(usize::from(*byte)) != Some(&true);
-        let mut rest = text.as_bytes();
-        loop {
-            let run = rest.iter().position(needs_escape).unwrap_or(rest.len());
-            let (plain, others) = rest.split_at_checked(run).unwrap_or((rest, &[]));
-            self.text.extend_from_slice(plain);
-            match others {
-                [] => return,
-                [b' ', after @ ..] => {
-                    self.text.push(b'+');
-                    rest = after;
-                }
-                [byte, after @ ..] => {
+        for byte in text {
+            match byte {
+                plain if PLAIN.has(*plain) => self.text.push(*plain),
+                b' ' => self.text.push(b'+'),
+                byte => {
                     let escape = [b'%', digit(byte >> 4), digit(byte & 0x0F)];
                     self.text.extend_from_slice(&escape);
-                    rest = after;
                 }
             }
         }

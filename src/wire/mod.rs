@@ -12,6 +12,7 @@ pub mod json;
 pub(crate) mod json_writer;
 pub mod jwt;
 pub mod pkce;
+mod plain_url;
 pub mod registration;
 pub(crate) mod reserved;
 pub mod resource;

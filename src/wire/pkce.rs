@@ -111,6 +111,10 @@ impl Verifier {
         ascii(&*self.0)
     }
 
+    pub(crate) fn expose_bytes(&self) -> &[u8] {
+        &*self.0
+    }
+
     /// Returns the S256 challenge of this verifier (PKCE-04).
     pub fn challenge(&self) -> Challenge {
         Challenge(base64url(&Sha256::digest(*self.0)))
@@ -132,6 +136,10 @@ impl Challenge {
     pub fn as_str(&self) -> &str {
         ascii(&self.0)
     }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// The `state` of one authorization request: 22 characters from 16 random bytes (AUTHZ-04).
@@ -146,6 +154,10 @@ impl State {
 
     pub(crate) fn expose(&self) -> &str {
         ascii(&*self.0)
+    }
+
+    pub(crate) fn expose_bytes(&self) -> &[u8] {
+        &*self.0
     }
 
     /// Compares in constant time (CB-05).

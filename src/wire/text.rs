@@ -53,6 +53,35 @@ pub(crate) fn first_byte(text: &[u8], passes: impl Fn(u8) -> bool + Copy) -> Opt
     Some(skipped.saturating_add(place))
 }
 
+/// The result of a test for each byte: for bytes that are tested one by one.
+pub(crate) struct ByteTable([bool; 256]);
+
+impl ByteTable {
+    pub(crate) const fn new(passing: [bool; 256]) -> Self {
+        Self(passing)
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, byte: u8) -> bool {
+        self.0.get(usize::from(byte)) == Some(&true)
+    }
+}
+
+/// Makes the [`ByteTable`] of a constant function.
+macro_rules! byte_table {
+    ($test:path) => {{
+        let mut passing = [false; 256];
+        let (mut rest, mut byte) = (passing.as_mut_slice(), 0_u8);
+        while let Some((place, others)) = rest.split_first_mut() {
+            *place = $test(byte);
+            rest = others;
+            byte = byte.wrapping_add(1);
+        }
+        $crate::wire::text::ByteTable::new(passing)
+    }};
+}
+pub(crate) use byte_table;
+
 /// Returns true for a letter or a digit, without a branch.
 pub(crate) const fn is_alphanumeric(byte: u8) -> bool {
     (byte | 0x20).is_ascii_lowercase() | byte.is_ascii_digit()

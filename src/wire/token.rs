@@ -156,10 +156,15 @@ impl AccessToken {
 
     /// Same as [`Self::new`]; an owned text is cleared, whatever it contains.
     pub(crate) fn of(text: Cow<'_, str>) -> Option<Self> {
-        let fits = (1..=MAX_TOKEN_BYTES).contains(&text.len());
-        let usable = fits && all_bytes(text.as_bytes(), |byte| byte.is_ascii_graphic());
+        let usable = Self::is_valid(&text);
         let secret = Secret::new(text);
         usable.then_some(Self(secret))
+    }
+
+    /// Returns true for a text that a header field can carry.
+    pub(crate) fn is_valid(text: &str) -> bool {
+        let fits = (1..=MAX_TOKEN_BYTES).contains(&text.len());
+        fits && all_bytes(text.as_bytes(), |byte| byte.is_ascii_graphic())
     }
 
     pub(crate) fn secret(&self) -> &Secret {

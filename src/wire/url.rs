@@ -9,7 +9,8 @@ use http::Uri;
 use url::{Host, Url};
 
 use super::address::{AddressClass, AddressPolicy, classify, is_local_name};
-use super::text::{all_bytes, cut, first_byte, is_alphanumeric};
+use super::plain_url::{PlainUrl, is_plain_path};
+use super::text::{all_bytes, cut, first_byte};
 
 /// Longest URL that a server may supply, in bytes (SEC-04).
 pub const MAX_URL_BYTES: usize = 8 * 1024;
@@ -263,7 +264,7 @@ impl UrlPolicy {
             return Ok(known.clone());
         }
         if let Some(plain) = self.plain(text) {
-            return plain.map(|plain| plain.url());
+            return plain.map(|plain| WebUrl(plain.canonical()));
         }
         let url = lexical(text, Part::WithoutFragment)?;
         scheme(&url, self.loopback_http)?;
@@ -281,18 +282,22 @@ impl UrlPolicy {
     /// Same as [`check`](Self::check), beside the origin of a URL that passed this policy: most endpoints are on the origin
     /// of their issuer, whose name needs no second check.
     pub(crate) fn check_beside(&self, origin: &str, text: &str) -> Result<WebUrl, UrlFlaw> {
-        let path = text.strip_prefix(origin).map(str::as_bytes);
-        let is_plain = |path: &[u8]| path.starts_with(b"/") && is_plain_path(path);
-        if path.is_some_and(is_plain) && text.len() < MAX_URL_BYTES {
+        if is_plain_beside(origin, text) {
             Ok(WebUrl(text.into()))
         } else {
             self.check(text)
         }
     }
 
+    /// Returns true if [`check_beside`](Self::check_beside) accepts a text. Most URLs are judged without a copy.
+    pub(crate) fn accepts_beside(&self, origin: &str, text: &str) -> bool {
+        is_plain_beside(origin, text) || self.check(text).is_ok()
+    }
+
     /// Validates a URL of the simplest kind; `None` for all others.
-    fn plain<'a>(&self, text: &'a str) -> Option<Result<Plain<'a>, UrlFlaw>> {
-        let plain = Plain::read(text)?;
+    fn plain<'a>(&self, text: &'a str) -> Option<Result<PlainUrl<'a>, UrlFlaw>> {
+        let fits = text.len() < MAX_URL_BYTES;
+        let plain = fits.then(|| PlainUrl::read(text)).flatten()?;
         let class = classify(&Host::Domain(plain.host));
         let permitted = self.at(Some(plain.host), Some(443)).permits(class);
         Some(if permitted {
@@ -321,76 +326,11 @@ impl UrlPolicy {
     }
 }
 
-/// A URL of the simplest and most frequent kind: `https`, a lower-case name, no port, and a path of
-/// unreserved characters without dot segments. The parser would return it unchanged, and is skipped.
-struct Plain<'a> {
-    text: &'a str,
-    host: &'a str,
-    /// Without a path, the canonical text has a slash more.
-    has_path: bool,
-}
-
-impl<'a> Plain<'a> {
-    fn read(text: &'a str) -> Option<Self> {
-        let rest = text.strip_prefix("https://")?;
-        let end = plain_name(rest.as_bytes())?;
-        let (host, path) = rest.split_at_checked(end)?;
-        let fits = text.len() < MAX_URL_BYTES && is_plain_path(path.as_bytes());
-        fits.then_some(Self {
-            text,
-            host,
-            has_path: !path.is_empty(),
-        })
-    }
-
-    fn url(&self) -> WebUrl {
-        WebUrl(if self.has_path {
-            self.text.into()
-        } else {
-            [self.text, "/"].concat().into()
-        })
-    }
-}
-
-/// Returns the length of a name that is followed by a slash or the end of the text: DNS labels without encoding.
-/// A last label that starts with a letter is not part of an address.
-fn plain_name(text: &[u8]) -> Option<usize> {
-    let (mut end, mut last_label) = (text.len(), 0_usize);
-    // No label is empty or too long, starts or ends with a hyphen, or is in punycode, which has two hyphens.
-    let mut after_letter = false;
-    for (at, byte) in text.iter().enumerate() {
-        after_letter = match byte {
-            b'a'..=b'z' | b'0'..=b'9' => true,
-            b'-' if after_letter => false,
-            b'.' if after_letter && at.saturating_sub(last_label) <= 63 => {
-                last_label = at.saturating_add(1);
-                false
-            }
-            b'/' => {
-                end = at;
-                break;
-            }
-            _other => return None,
-        };
-    }
-    let first = text.get(last_label).copied();
-    let fits = end.saturating_sub(last_label) <= 63 && end <= 253;
-    let whole = after_letter && fits && first.is_some_and(|byte| byte.is_ascii_lowercase());
-    whole.then_some(end)
-}
-
-fn is_plain_path(path: &[u8]) -> bool {
-    // A dot after a slash may start a segment that the parser removes.
-    let dots = |three: &[u8]| matches!(three, [b'/', b'.', b'.' | b'/']);
-    let has_dots = || path.windows(3).any(dots) || path.ends_with(b"/.");
-    all_bytes(path, is_plain_in_path) && !(path.contains(&b'.') && has_dots())
-}
-
-/// Returns true for a byte that a parser leaves in a path.
-fn is_plain_in_path(byte: u8) -> bool {
-    // From the hyphen to the slash: `-./`.
-    let punctuation = (b'-'..=b'/').contains(&byte) | (byte == b'_') | (byte == b'~');
-    is_alphanumeric(byte) | punctuation
+/// Returns true for a URL with a plain path on the origin of a URL that passed a policy.
+fn is_plain_beside(origin: &str, text: &str) -> bool {
+    let path = text.strip_prefix(origin).map(str::as_bytes);
+    let is_plain = |path: &[u8]| path.starts_with(b"/") && is_plain_path(path);
+    path.is_some_and(is_plain) && text.len() < MAX_URL_BYTES
 }
 
 enum Part {

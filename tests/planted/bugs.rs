@@ -172,7 +172,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/sign_in/exchange.rs",
             "        // A code is never sent again (",
-            "        if crate::planted::on(11) {\n            let mut budget = crate::budget::Budget::new(1, crate::budget::Limited::Requests);\n            if let Ok(permit) = budget.take() {\n                let url = [at.issuer().as_str(), \"/.well-known/oauth-authorization-server\"].concat();\n                let mut request = Box::new(http::Request::new(Bytes::new()));\n                *request.uri_mut() = url.parse().unwrap_or_default();\n                core.send(\n                    permit,\n                    request,\n                    crate::action::Purpose::ServerMetadata,\n                    crate::action::UrlSource::AuthorizationServer,\n                    crate::budget::DISCOVERY_TIME,\n                );\n            }\n        }\n        // A code is never sent again (",
+            "        if crate::planted::on(11) {\n            let mut budget = crate::budget::Budget::new(1, crate::budget::Limited::Requests);\n            let text = [at.issuer().as_str(), \"/.well-known/oauth-authorization-server\"].concat();\n            let url = core.config().url_policy().check(&text);\n            if let (Ok(permit), Ok(url)) = (budget.take(), url) {\n                let uri = core.config().url_policy().uri_of(&url);\n                let request = core.config().request_headers.discovery(url, uri, None);\n                core.send(\n                    permit,\n                    request,\n                    crate::action::Purpose::ServerMetadata,\n                    crate::action::UrlSource::AuthorizationServer,\n                    crate::budget::DISCOVERY_TIME,\n                );\n            }\n        }\n        // A code is never sent again (",
         )],
     },
     Bug {
@@ -327,8 +327,8 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[
             edit(
                 "src/state/save.rs",
-                "    if core.held.is_usable(core.now) {\n        core.ready();\n    } else if then.is_none() && !late {\n",
-                "    if core.held.is_usable(core.now) || crate::planted::on(25) {\n        core.ready();\n    } else if then.is_none() && !late {\n",
+                "    if core.held.is_usable(core.now) {\n        ready_for(core, &then);\n    } else if then.is_none() && !late {\n",
+                "    if core.held.is_usable(core.now) || crate::planted::on(25) {\n        ready_for(core, &then);\n    } else if then.is_none() && !late {\n",
             ),
             edit(
                 "src/core/answer.rs",
@@ -721,8 +721,85 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories],
         edits: &[edit(
             "src/state/renewal/remains.rs",
-            "    if came.is_none_or(|came| came.same(sent.expose())) {\n",
-            "    if crate::planted::on(65) || came.is_none_or(|came| came.same(sent.expose())) {\n",
+            "    if !discarded.spends(&at) {\n",
+            "    if crate::planted::on(65) || !discarded.spends(&at) {\n",
+        )],
+    },
+    Bug {
+        number: 66,
+        name: "a spent refresh token is sent beside a late answer",
+        caught_by: &[Histories, Simulation],
+        edits: &[
+            edit(
+                "src/state/renewal/refresh.rs",
+                "    pub(crate) fn begin(core: &mut Core, mut renewal: Box<Renewal>, until: Moment) -> Step {\n        if core.held.unsaved.is_some() {\n",
+                "    pub(crate) fn begin(core: &mut Core, mut renewal: Box<Renewal>, until: Moment) -> Step {\n        if core.held.unsaved.is_some() && !crate::planted::on(66) {\n",
+            ),
+            edit(
+                "src/state/renewal/next_step.rs",
+                "        if core.held.unsaved.is_some() {\n",
+                "        if core.held.unsaved.is_some() && !crate::planted::on(66) {\n",
+            ),
+        ],
+    },
+    Bug {
+        number: 67,
+        name: "a late answer is lost when the next try is refused",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/state/renewal/refresh.rs",
+            "        } else if core.held.unsaved.is_some() {\n",
+            "        } else if crate::planted::on(67) {\n            core.held.unsaved = None;\n        } else if core.held.unsaved.is_some() {\n",
+        )],
+    },
+    Bug {
+        number: 68,
+        name: "a late answer without a usable token ends no refresh token",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/state/renewal/late.rs",
+            "            Verdict::Unusable(discarded) if discarded.spends(&at) => {\n",
+            "            Verdict::Unusable(discarded)\n                if discarded.spends(&at) && !crate::planted::on(68) =>\n            {\n",
+        )],
+    },
+    Bug {
+        number: 69,
+        name: "a sign-out answers an operation twice",
+        caught_by: &[Simulation],
+        edits: &[edit(
+            "src/callers.rs",
+            "        let others = others.filter(|other| current.as_ref() != Some(other));\n",
+            "        let others = others.filter(|other| crate::planted::on(69) || current.as_ref() != Some(other));\n",
+        )],
+    },
+    Bug {
+        number: 70,
+        name: "a sign-out that could not read is done",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/state/sign_out/erase.rs",
+            "    core.memory.erasure = match flaw {\n        None => Erasure::Done,\n",
+            "    core.memory.erasure = match flaw {\n        None => Erasure::Done,\n        Some((StoreFlaw::Load, _)) if crate::planted::on(70) => Erasure::Done,\n",
+        )],
+    },
+    Bug {
+        number: 71,
+        name: "a lifetime counts from a receipt after the time limit",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/state/call.rs",
+            "        let in_time = sent.passed(core.now) <= limit;\n",
+            "        let in_time = sent.passed(core.now) <= limit || crate::planted::on(71);\n",
+        )],
+    },
+    Bug {
+        number: 72,
+        name: "a late save undoes its own refresh",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/state/save.rs",
+            "                    continues(held, &self.at) || self.late && is_newer(held, &self.at)\n",
+            "                    !crate::planted::on(72) && continues(held, &self.at)\n                        || self.late && is_newer(held, &self.at)\n",
         )],
     },
 ];

@@ -287,3 +287,32 @@ fn use_14_a_refusal_waits_while_the_account_is_read_whoever_receives_ready() {
     assert_eq!(answered(&mut host), ["one"]);
     host.quiet();
 }
+
+/// A request of an operation waits for the authorization, and another one is under way at the sign-out.
+#[test]
+fn use_14_a_sign_out_answers_an_operation_once() {
+    let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "60"));
+    host.challenged_for(
+        "x",
+        403,
+        &[r#"Bearer error="insufficient_scope", scope="b""#],
+        Some("Bearer at-1"),
+    );
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.redirect();
+    host.challenged_for(
+        "x",
+        403,
+        &[r#"Bearer error="insufficient_scope", scope="b""#],
+        Some("Bearer at-1"),
+    );
+    host.quiet();
+    host.challenged_for("x", 401, &[&announcing()], Some("Bearer at-1"));
+    host.handle(Event::SignedOut);
+    let answers = answered(&mut host);
+    let of_x = answers.iter().filter(|operation| *operation == "x");
+    assert_eq!(of_x.count(), 1, "{answers:?}");
+}

@@ -362,6 +362,45 @@ fn dpop_11_a_nonce_that_never_suffices_ends_also_where_the_host_reports_each_res
     }
 }
 
+/// A request is refused for want of another nonce while the loss of the refresh token waits to be stored. The store had done that
+/// before: the token stays, and no `Ready` is emitted for it beside the error.
+#[test]
+fn use_14_dpop_11_a_saved_account_with_the_refused_token_is_not_ready() {
+    let mut host = signed_in();
+    host.pass(3_590_000);
+    let refuse = |host: &mut Host, nonce: &'static str| {
+        let mut headers = HeaderMap::new();
+        let challenge = HeaderValue::from_static("DPoP error=\"use_dpop_nonce\"");
+        headers.insert("www-authenticate", challenge);
+        headers.insert("dpop-nonce", HeaderValue::from_static(nonce));
+        let challenge = mcp_auth_machine::event::Challenge::new("z", 401, headers);
+        host.handle(Event::Challenged(challenge.sent("DPoP at-1")));
+    };
+    refuse(&mut host, "rs-1");
+    host.ready();
+    present(&mut host, &Method::POST, MCP);
+    host.wanted("x");
+    host.signs();
+    let send = host.request_to(TOKEN);
+    let mut store = std::mem::take(&mut host.store);
+    host.store.mode = StoreMode::Manual;
+    let unusable = bound("at-2").replace("rt-1", "rt-2").replace("DPoP", "mac");
+    host.handle(send.response(response(200, &[], &unusable)));
+    let mcp_auth_machine::Action::PersistSlot(persist) = host.next() else {
+        panic!("the account is written")
+    };
+    let slot = persist.slot().to_string();
+    store.slots.insert(slot, persist.write().unwrap().clone());
+    host.handle(persist.failed());
+    assert!(matches!(host.error().cause, Cause::NotPersisted(_)));
+    host.store = store;
+    refuse(&mut host, "rs-2");
+    let failure = host.error();
+    assert!(matches!(failure.cause, Cause::Refused(_)));
+    assert_eq!(failure.operation.unwrap().as_str(), "z");
+    host.quiet();
+}
+
 /// Many servers offer bearer tokens as well, and list that challenge first.
 #[test]
 fn dpop_11_dpop_12_the_error_of_a_proof_counts_beside_a_bearer_challenge() {

@@ -1,8 +1,8 @@
 //! A refresh that is answered after its time limit, as in a process that was suspended meanwhile (REFR-07).
 
-use mcp_auth_machine::Event;
 use mcp_auth_machine::action::SendRequest;
-use mcp_auth_machine::error::Cause;
+use mcp_auth_machine::error::{Cause, StoreFlaw};
+use mcp_auth_machine::{Action, Event};
 
 use crate::sign_out::{REVOKE, revocable, signed_in_at};
 use crate::support::*;
@@ -208,4 +208,369 @@ fn refr_07_refr_12_a_late_answer_revives_no_account() {
     assert_eq!(need.operation.unwrap().as_str(), "x");
     host.quiet();
     assert!(host.store.of_kind("account").is_empty());
+}
+
+/// Gives up after three tries; returns the request of the first one. The next refresh reads the metadata first.
+fn given_up() -> (Host, SendRequest) {
+    let (mut host, send) = overdue();
+    for _ in 0..2 {
+        host.wake();
+        host.request_to(TOKEN);
+        host.wake();
+    }
+    host.error();
+    host.pass(HOUR);
+    (host, send)
+}
+
+/// The refresh token is spent: a refresh that is being prepared does not send it again.
+#[test]
+fn refr_07_refr_05_a_refresh_that_is_being_prepared_gives_way_to_a_late_answer() {
+    // While the metadata is read.
+    let (mut host, send) = given_up();
+    host.wanted("x");
+    let metadata = host.request_to(META);
+    answers(&mut host, send, &renewable_for("at-2", "rt-2", "7200"));
+    host.quiet();
+    host.handle(metadata.response(response(200, &[], &revocable(""))));
+    host.ready();
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+    assert!(account(&host).contains("rt-2"));
+
+    // While the account is read, and while the lease is written.
+    for steps in [1, 2] {
+        let (mut host, send) = overdue();
+        let mut store = std::mem::take(&mut host.store);
+        host.store.mode = StoreMode::Manual;
+        host.wake();
+        for _ in 1..steps {
+            host.share_one(&mut store);
+        }
+        answers(&mut host, send, &renewable("at-2", "rt-2"));
+        host.share(&mut store);
+        host.ready();
+        host.quiet();
+        assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+    }
+}
+
+/// While its proof is signed.
+#[test]
+fn refr_07_dpop_07_a_refresh_that_is_being_signed_gives_way_to_a_late_answer() {
+    let mut host = crate::dpop::signed_in();
+    host.pass(HOUR);
+    host.wanted("x");
+    if matches!(host.actions.front(), Some(Action::SendRequest(_))) {
+        host.serve(META, 200, &metadata_with(crate::dpop::LISTED));
+    }
+    host.signs();
+    let send = host.request_to(TOKEN);
+    host.wake();
+    host.wake();
+    let Action::Sign(sign) = host.next() else {
+        panic!("the next try is signed")
+    };
+    let answer = crate::dpop::bound("at-2").replace("rt-1", "rt-2");
+    answers(&mut host, send, &answer);
+    host.quiet();
+    host.handle(sign.failed());
+    host.ready();
+    host.quiet();
+    assert!(account(&host).contains("rt-2"));
+}
+
+/// The next try came second, and was refused as a replay.
+#[test]
+fn refr_07_a_late_answer_outweighs_a_later_try_without_tokens() {
+    let refusals = [
+        (400, r#"{"error":"invalid_grant"}"#),
+        (400, r#"{"error":"invalid_request"}"#),
+        (401, r#"{"error":"invalid_client"}"#),
+        (503, ""),
+        (200, "{}"),
+    ];
+    for (status, text) in refusals {
+        let (mut host, send) = overdue();
+        host.wake();
+        let next = host.request_to(TOKEN);
+        answers(&mut host, send, &renewable("at-2", "rt-2"));
+        host.quiet();
+        host.handle(next.response(response(status, &[], text)));
+        host.ready();
+        host.quiet();
+        assert_eq!(host.token().as_deref(), Some("Bearer at-2"), "{text}");
+        assert!(account(&host).contains("rt-2"));
+        assert!(!host.machine.has_unsaved());
+    }
+    // It is not answered at all.
+    let (mut host, send) = overdue();
+    host.wake();
+    let _next = host.request_to(TOKEN);
+    answers(&mut host, send, &renewable("at-2", "rt-2"));
+    host.wake();
+    host.ready();
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+}
+
+/// An answer that brings a new refresh token and no usable access token has spent the one that was sent.
+#[test]
+fn refr_14_refr_07_a_late_answer_without_a_usable_token_ends_the_refresh_token() {
+    for waits in [false, true] {
+        let (mut host, send) = if waits { overdue() } else { given_up() };
+        let unusable = renewable("at-2", "rt-2").replace("Bearer", "mac");
+        answers(&mut host, send, &unusable);
+        if waits {
+            host.need_user();
+        }
+        let revoked: Vec<_> = (0..2)
+            .map(|_| get(&body(&host.serve(REVOKE, 200, "")), "token").unwrap())
+            .collect();
+        assert_eq!(revoked, ["rt-2", "at-2"]);
+        host.quiet();
+        assert!(!account(&host).contains("rt-1"));
+        host.wanted("x");
+        host.need_user();
+        host.quiet();
+    }
+}
+
+/// An access token for other scopes is not used, and the refresh token that came with it replaces the one that was sent.
+#[test]
+fn refr_03_refr_07_a_late_answer_for_other_scopes_brings_its_refresh_token() {
+    let mut host = crate::refresh::with_scopes();
+    let send = host.request_to(TOKEN);
+    host.wake();
+    let other = renewable("foreign", "rt-2").replacen('{', r#"{"scope":"z","#, 1);
+    answers(&mut host, send, &other);
+    host.wake();
+    let form = body(&host.serve(TOKEN, 200, &renewable("at-3", "rt-3")));
+    assert_eq!(get(&form, "refresh_token").as_deref(), Some("rt-2"));
+    host.ready();
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
+}
+
+/// The user has signed out in another process, as a read has shown since.
+#[test]
+fn refr_12_refr_07_a_late_answer_for_an_emptied_account_is_revoked() {
+    let (mut host, send) = given_up();
+    host.store
+        .slots
+        .retain(|key, _| !key.starts_with("account"));
+    host.wanted("x");
+    host.need_user();
+    answers(&mut host, send, &renewable("at-2", "rt-2"));
+    for token in ["rt-2", "at-2"] {
+        let form = body(&host.serve(REVOKE, 200, ""));
+        assert_eq!(get(&form, "token").as_deref(), Some(token));
+    }
+    host.quiet();
+    assert!(host.store.of_kind("account").is_empty());
+}
+
+/// The host passes the answer in before the timer: the lifetime still counts from the request.
+#[test]
+fn sec_35_refr_07_the_lifetime_in_an_answer_after_its_time_limit_counts_from_the_request() {
+    let mut host = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+    host.pass(HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &revocable(""));
+    let send = host.request_to(TOKEN);
+    host.move_clocks(std::time::Duration::from_millis(HOUR + 1));
+    answers(&mut host, send, &renewable("at-2", "rt-2"));
+    assert!(matches!(
+        host.error().cause,
+        Cause::NotPersisted(StoreFlaw::Slow)
+    ));
+    assert_eq!(host.token(), None);
+
+    // The first token.
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    let send = host.request_to(TOKEN);
+    host.move_clocks(std::time::Duration::from_millis(HOUR + 1));
+    answers(&mut host, send, &renewable("at-1", "rt-1"));
+    assert!(matches!(
+        host.error().cause,
+        Cause::NotPersisted(StoreFlaw::Slow)
+    ));
+    assert_eq!(host.token(), None);
+}
+
+/// Another process has signed in again, refreshed, or signed out, which this one reads beside the late answer: that is not undone.
+#[test]
+fn refr_07_iso_09_refr_12_a_late_answer_gives_way_to_what_was_read_since() {
+    for (changed, leased) in [
+        (0, false),
+        (0, true),
+        (1, false),
+        (1, true),
+        (2, false),
+        (2, true),
+    ] {
+        let (mut host, send) = overdue();
+        let mut store = std::mem::take(&mut host.store);
+        host.store.mode = StoreMode::Manual;
+        host.wake();
+        if leased {
+            host.share_one(&mut store);
+        }
+        match changed {
+            0 => store.slots.retain(|key, _| !key.starts_with("account")),
+            _ => {
+                let mut other = Host::new(config());
+                if changed == 1 {
+                    other.seeds = 90;
+                }
+                other.now = host.now;
+                let redirect = other.to_redirect();
+                other.callback(&format!("code=c&state={}", state_of(&redirect)));
+                other.serve(TOKEN, 200, &renewable("at-7", "rt-7"));
+                store.slots = std::mem::take(&mut other.store.slots);
+            }
+        }
+        answers(&mut host, send, &renewable("at-2", "rt-2"));
+        host.share(&mut store);
+        if changed == 0 {
+            let first = host.need_user();
+            let mut revoked = Vec::new();
+            for _ in 0..2 {
+                revoked.push(get(&body(&host.serve(REVOKE, 200, "")), "token").unwrap());
+                host.share(&mut store);
+            }
+            assert_eq!(revoked, ["rt-2", "at-2"]);
+            if first.operation.is_none() {
+                host.need_user();
+            }
+            host.quiet();
+            assert!(store.of_kind("account").is_empty());
+        } else {
+            host.ready();
+            host.quiet();
+            assert_eq!(host.token().as_deref(), Some("Bearer at-7"));
+        }
+    }
+}
+
+/// A record of a newer version is not overwritten by what came late.
+#[test]
+fn refr_07_a_late_answer_replaces_no_record_of_a_newer_version() {
+    let (mut host, send) = overdue();
+    let mut store = std::mem::take(&mut host.store);
+    host.store.mode = StoreMode::Manual;
+    host.wake();
+    let newer = mcp_auth_machine::slot::SlotContents::new("v9.AAAAAAAAAAAAAAAAAAAAAA.{}");
+    for (key, stored) in &mut store.slots {
+        if key.starts_with("account") {
+            *stored = mcp_auth_machine::slot::Stored {
+                contents: newer.clone(),
+                revision: "AQEBAQEBAQEBAQEBAQEBAQ".parse().unwrap(),
+            };
+        }
+    }
+    answers(&mut host, send, &renewable("at-2", "rt-2"));
+    host.share(&mut store);
+    host.error();
+    assert_eq!(
+        store.of_kind("account")[0].contents.expose(),
+        newer.expose()
+    );
+}
+
+/// The server does not replace the refresh token: the tokens of a later try are newer.
+#[test]
+fn refr_07_tok_16_a_late_answer_replaces_no_newer_tokens_of_the_same_refresh_token() {
+    let (mut host, send) = overdue();
+    host.wake();
+    let next = host.request_to(TOKEN);
+    let mut store = std::mem::take(&mut host.store);
+    host.store.mode = StoreMode::Manual;
+    host.handle(next.response(response(200, &[], &renewable("at-3", "rt-1"))));
+    answers(&mut host, send, &renewable("at-2", "rt-1"));
+    host.share(&mut store);
+    host.ready();
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
+}
+
+/// The later try brings an access token alone: the refresh token that came late is the last one.
+#[test]
+fn refr_07_refr_04_a_later_try_without_a_refresh_token_does_not_lose_the_late_one() {
+    let (mut host, send) = overdue();
+    host.wake();
+    let next = host.request_to(TOKEN);
+    answers(&mut host, send, &renewable("at-2", "rt-2"));
+    host.quiet();
+    host.handle(next.response(response(200, &[], &token_answer("at-3"))));
+    host.ready();
+    host.quiet();
+    assert!(account(&host).contains("rt-2"));
+}
+
+/// A sign-out while the tokens of a code are being stored, and a late answer waits for that.
+#[test]
+fn refr_12_refr_07_a_sign_out_revokes_what_came_late_beside_a_sign_in() {
+    let (mut host, send) = given_up();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &revocable(""));
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    let code = host.request_to(TOKEN);
+    let mut store = std::mem::take(&mut host.store);
+    host.store.mode = StoreMode::Manual;
+    host.handle(code.response(response(200, &[], &renewable("at-7", "rt-7"))));
+    answers(&mut host, send, &renewable("at-2", "rt-2"));
+    host.handle(Event::SignedOut);
+    host.share(&mut store);
+    host.error();
+    let mut revoked = Vec::new();
+    while let Some(Action::SendRequest(_)) = host.actions.front() {
+        revoked.push(get(&body(&host.serve(REVOKE, 200, "")), "token").unwrap());
+        host.share(&mut store);
+    }
+    for token in ["rt-2", "at-2", "rt-7", "at-7"] {
+        assert!(
+            revoked.iter().any(|own| own == token),
+            "{token}: {revoked:?}"
+        );
+    }
+    assert!(store.of_kind("account").is_empty());
+}
+
+/// Another process has lost its tokens to the refusal of a replay: the late answer brings those of the grant.
+#[test]
+fn refr_07_a_late_answer_restores_tokens_that_another_process_dropped() {
+    let (mut host, send) = given_up();
+    let store = std::mem::take(&mut host.store);
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let mut other = Host::resumed(config, store, host.now, 40);
+    other.wanted("y");
+    other.serve(META, 200, &revocable(""));
+    other.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#);
+    other.need_user();
+    host.store = std::mem::take(&mut other.store);
+    host.wanted("x");
+    host.need_user();
+    answers(&mut host, send, &renewable_for("at-2", "rt-2", "7200"));
+    host.ready();
+    assert!(account(&host).contains("rt-2"));
+}
+
+/// The monotonic clock does not count a suspension.
+#[test]
+fn sec_35_the_lifetime_in_an_answer_counts_a_suspension_that_one_clock_does_not() {
+    let mut host = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+    host.pass(HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &revocable(""));
+    let send = host.request_to(TOKEN);
+    host.now.wall.0 += HOUR;
+    host.now.mono.0 += 1_000;
+    answers(&mut host, send, &renewable("at-2", "rt-2"));
+    host.error();
+    assert_eq!(host.token(), None);
 }

@@ -28,7 +28,7 @@ fn over() -> Host {
 }
 
 /// A signed-in account with two scopes, whose token has expired.
-fn with_scopes() -> Host {
+pub fn with_scopes() -> Host {
     let mut host = Host::signed_in_by(
         config(),
         &format!("Bearer resource_metadata=\"{PRM}\", scope=\"a b\""),

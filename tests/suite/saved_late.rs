@@ -3,6 +3,8 @@
 use mcp_auth_machine::error::{Cause, StoreFlaw};
 
 use crate::instead::signs_in;
+use mcp_auth_machine::Action;
+
 use crate::support::*;
 
 /// A refresh whose tokens the store did not take.
@@ -141,4 +143,40 @@ fn iso_09_authz_18_what_is_saved_late_does_not_replace_the_result_of_a_redirect(
     host.quiet();
     assert_eq!(host.token().as_deref(), Some("Bearer at-c"));
     assert!(!host.machine.has_unsaved());
+}
+
+/// The first write was done, although the store reported a failure; another process has refreshed those tokens since, and its
+/// answer named fewer scopes. The late save does not put the spent refresh token back.
+#[test]
+fn iso_09_refr_05_what_is_saved_late_does_not_replace_its_own_refresh() {
+    let mut host = Host::new(config());
+    let challenge = format!("Bearer resource_metadata=\"{PRM}\", scope=\"a b\"");
+    let redirect = host.to_redirect_by(&challenge);
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    let send = host.request_to(TOKEN);
+    let mut store = std::mem::take(&mut host.store);
+    host.store.mode = StoreMode::Manual;
+    host.handle(send.response(response(200, &[], &renewable_for("at-1", "rt-1", "60"))));
+    while let Some(action) = host.actions.pop_front() {
+        if let Action::PersistSlot(persist) = action {
+            if persist.slot().to_string().starts_with("account") {
+                let slot = persist.slot().to_string();
+                store.slots.insert(slot, persist.write().unwrap().clone());
+            }
+            host.handle(persist.failed());
+        }
+    }
+    host.pass(60_000);
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let mut other = Host::resumed(config, store, host.now, 60);
+    other.wanted("y");
+    let fewer = renewable("at-2", "rt-2").replacen('{', r#"{"scope":"a","#, 1);
+    other.serve(TOKEN, 200, &fewer);
+    other.ready();
+    host.now = other.now;
+    host.store = std::mem::take(&mut other.store);
+    host.wanted("x");
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+    assert!(spelled_out(host.store.of_kind("account")[0].contents.expose()).contains("rt-2"));
 }

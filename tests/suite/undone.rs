@@ -2,7 +2,7 @@
 //! tokens may replace (S20).
 
 use mcp_auth_machine::action::Why;
-use mcp_auth_machine::error::Cause;
+use mcp_auth_machine::error::{Cause, StoreFlaw};
 use mcp_auth_machine::event::{Abandon, Authorization, Operation};
 use mcp_auth_machine::{Action, Event, Phase};
 
@@ -463,17 +463,26 @@ fn refr_12_s26_a_damaged_record_does_not_end_a_refresh() {
 /// A new sign-in of another process is not what the first sign-out was about.
 #[test]
 fn rev_03_a_repeated_sign_out_erases_no_later_sign_in() {
-    let mut host = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
-    host.store.mode = StoreMode::WritesFail;
-    host.handle(Event::SignedOut);
-    not_persisted(&mut host);
-    revokes(&mut host, &["rt-1", "at-1"]);
-    host.store.mode = StoreMode::Works;
-    let other = Host::signed_in(config(), &renewable("at-7", "rt-7"));
-    host.store.slots = other.store.slots;
-    host.wanted("x");
-    host.ready();
-    assert_eq!(host.token().as_deref(), Some("Bearer at-7"));
+    // By the same clock, and within a second by one that is ahead: another authorization.
+    for (signed_in, repeated) in [(1_000, 2_000), (2_500, 500)] {
+        let mut host = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+        host.store.mode = StoreMode::WritesFail;
+        host.handle(Event::SignedOut);
+        not_persisted(&mut host);
+        revokes(&mut host, &["rt-1", "at-1"]);
+        host.store.mode = StoreMode::Works;
+        let mut other = Host::new(config());
+        other.seeds = 90;
+        other.pass(signed_in);
+        let redirect = other.to_redirect();
+        other.callback(&format!("code=c&state={}", state_of(&redirect)));
+        other.serve(TOKEN, 200, &renewable("at-7", "rt-7"));
+        host.store.slots = std::mem::take(&mut other.store.slots);
+        host.pass(repeated);
+        host.wanted("x");
+        host.ready();
+        assert_eq!(host.token().as_deref(), Some("Bearer at-7"));
+    }
 }
 
 /// The account was erased in another process before the user agreed to sign in: nothing ends that authorization.
@@ -500,4 +509,153 @@ fn refr_12_a_sign_in_that_began_after_the_sign_out_is_kept() {
         host.ready();
         assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
     }
+}
+
+/// In a process that has not read the account yet, the store fails at the sign-out: what it holds is not used, and erased once
+/// it can be read.
+#[test]
+fn rev_03_a_sign_out_whose_read_fails_is_repeated() {
+    for again in [false, true] {
+        let mut first = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+        let store = std::mem::take(&mut first.store);
+        let mut host = Host::resumed(
+            std::sync::Arc::new(config().build().unwrap()),
+            Store {
+                mode: StoreMode::LoadsFail,
+                ..store
+            },
+            first.now,
+            40,
+        );
+        // At the start, and at the sign-out.
+        not_persisted(&mut host);
+        host.handle(Event::SignedOut);
+        not_persisted(&mut host);
+        host.wanted("x");
+        // It was repeated, and the operation is answered.
+        for operation in [None, Some("x")] {
+            let failure = host.error();
+            assert_eq!(failure.cause, Cause::NotPersisted(StoreFlaw::Load));
+            assert_eq!(
+                failure.operation.as_ref().map(|own| own.as_str()),
+                operation
+            );
+        }
+        if again {
+            host.handle(Event::SignedOut);
+            not_persisted(&mut host);
+        }
+        host.store.mode = StoreMode::Works;
+        host.wanted("x");
+        revokes(&mut host, &["rt-1", "at-1"]);
+        host.need_user();
+        host.quiet();
+        assert!(host.store.of_kind("account").is_empty());
+    }
+}
+
+/// A sign-in of another process after that sign-out stays.
+#[test]
+fn rev_03_a_sign_out_that_was_not_read_erases_no_later_sign_in() {
+    let mut first = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+    let store = std::mem::take(&mut first.store);
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let mut host = Host::resumed(std::sync::Arc::clone(&config), store, first.now, 40);
+    host.ready();
+    let mut other = Host::resumed(
+        config,
+        Store {
+            mode: StoreMode::LoadsFail,
+            ..Store::default()
+        },
+        host.now,
+        60,
+    );
+    not_persisted(&mut other);
+    other.handle(Event::SignedOut);
+    not_persisted(&mut other);
+    host.pass(10_000);
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &revocable(""));
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+    other.now = host.now;
+    other.store = std::mem::take(&mut host.store);
+    other.wanted("x");
+    other.ready();
+    assert_eq!(other.token().as_deref(), Some("Bearer at-2"));
+}
+
+/// Another process has leased the refresh token since: the record is another one, and its tokens are those of the sign-out.
+#[test]
+fn rev_03_a_repeated_sign_out_erases_what_another_process_has_leased() {
+    let mut host = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+    host.pass(3_600_000);
+    let store = Store {
+        slots: host.store.slots.clone(),
+        ..Store::default()
+    };
+    let mut other = Host::resumed(
+        std::sync::Arc::new(config().build().unwrap()),
+        store,
+        host.now,
+        40,
+    );
+    host.store.mode = StoreMode::WritesFail;
+    host.handle(Event::SignedOut);
+    not_persisted(&mut host);
+    revokes(&mut host, &["rt-1", "at-1"]);
+    other.wanted("y");
+    other.serve(META, 200, &revocable(""));
+    let _refresh = other.request_to(TOKEN);
+    host.store = std::mem::take(&mut other.store);
+    host.wanted("x");
+    revokes(&mut host, &["rt-1", "at-1"]);
+    host.need_user();
+    host.quiet();
+    assert!(host.store.of_kind("account").is_empty());
+}
+
+/// The repetition reads the account, and another process refreshes it before it is erased: it is the same account.
+#[test]
+fn rev_03_a_repeated_sign_out_erases_a_refresh_of_the_same_authorization() {
+    let mut first = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+    first.pass(3_600_000);
+    let mut store = std::mem::take(&mut first.store);
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let copy = Store {
+        slots: store.slots.clone(),
+        ..Store::default()
+    };
+    let mut other = Host::resumed(std::sync::Arc::clone(&config), copy, first.now, 40);
+    let failing = Store {
+        mode: StoreMode::LoadsFail,
+        ..Store::default()
+    };
+    let mut host = Host::resumed(config, failing, first.now, 60);
+    not_persisted(&mut host);
+    host.handle(Event::SignedOut);
+    not_persisted(&mut host);
+    host.store.mode = StoreMode::Manual;
+    host.pass(10_000);
+    host.wanted("x");
+    host.share_one(&mut store);
+    other.now = host.now;
+    other.wanted("y");
+    other.serve(META, 200, &revocable(""));
+    other.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    other.ready();
+    store.slots = std::mem::take(&mut other.store.slots);
+    host.share(&mut store);
+    let mut revoked = Vec::new();
+    while let Some(mcp_auth_machine::Action::SendRequest(_)) = host.actions.front() {
+        revoked.push(get(&body(&host.serve(REVOKE, 200, "")), "token").unwrap());
+        host.share(&mut store);
+    }
+    assert!(revoked.iter().any(|token| token == "rt-2"), "{revoked:?}");
+    host.need_user();
+    assert!(store.of_kind("account").is_empty());
 }

@@ -35,7 +35,7 @@ pub struct AsyncRedisStore<C = ConnectionManager> {
     /// Makes another connection, in place of one that keeps the refusal of a login.
     connect: Option<Arc<dyn Fn() -> RedisResult<C> + Send + Sync>>,
     prefix: Arc<str>,
-    script: Script,
+    script: Arc<Script>,
     replicas: Option<(usize, Duration)>,
 }
 
@@ -89,7 +89,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
             connection: Arc::new(RwLock::new(connection)),
             connect: None,
             prefix: prefix.into(),
-            script: Script::new(SWAP),
+            script: Arc::new(Script::new(SWAP)),
             replicas: None,
         }
     }

@@ -1,13 +1,16 @@
 //! Asynchronous slot stores, and adapters to and from blocking ones.
 
 use std::fmt;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, mpsc};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::{spawn_blocking, unconstrained};
+use tokio::time::sleep;
 
 use super::memory_store::MemoryStore;
 #[cfg(feature = "reqwest")]
@@ -250,17 +253,20 @@ impl SharedStore {
     ) -> Result<T, StoreError> {
         let _turn = match self.turns.try_acquire() {
             Ok(turn) => turn,
-            Err(_) => {
-                #[cfg(feature = "reqwest")]
-                let waits = Waits::begin();
-                let turn = async { self.turns.acquire().await.map_err(failed) };
-                let turn = in_time(SLOT_TIME, turn).await?;
-                #[cfg(feature = "reqwest")]
-                waits.end("store");
-                turn
-            }
+            // On the heap, as few calls wait: the futures of all of them stay small.
+            Err(_) => Box::pin(self.turn()).await?,
         };
         in_time(self.limit, call).await
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        #[cfg(feature = "reqwest")]
+        let waits = Waits::begin();
+        let turn = async { self.turns.acquire().await.map_err(failed) };
+        let turn = in_time(SLOT_TIME, turn).await?;
+        #[cfg(feature = "reqwest")]
+        waits.end("store");
+        Ok(turn)
     }
 }
 
@@ -273,15 +279,27 @@ fn outcome(error: &StoreError) -> &'static str {
     }
 }
 
-/// Ends a call at its time limit.
+/// Ends a call at its time limit. One that is answered at once has no timer.
 pub(super) async fn in_time<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(done) => done,
-        Err(_) => Err(failed(StoreTimedOut { limit })),
-    }
+    let mut call = pin!(call);
+    let mut timer = pin!(None);
+    poll_fn(|context| {
+        if let Poll::Ready(done) = call.as_mut().poll(context) {
+            return Poll::Ready(done);
+        }
+        if timer.is_none() {
+            // A call that uses up the budget of its task must not keep its timer from being seen.
+            timer.set(Some(unconstrained(sleep(limit))));
+        }
+        match timer.as_mut().as_pin_mut().map(|timer| timer.poll(context)) {
+            Some(Poll::Ready(())) => Poll::Ready(Err(failed(StoreTimedOut { limit }))),
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 impl AsyncStore for SharedStore {

@@ -17,6 +17,10 @@ const SESSION_SECONDS: u64 = 8 * 60 * 60;
 /// The version of sealed contents. A new key gets a new version; the old key stays for reading.
 const VERSION: &str = "1.";
 
+/// The command that makes a new key.
+pub(crate) const NEW_KEY: &str =
+    "export GATEWAY_KEY=$(openssl rand -base64 32 | tr +/ -_ | tr -d =)";
+
 /// Why there are no keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyError {
@@ -30,17 +34,20 @@ pub enum KeyError {
 
 impl std::fmt::Display for KeyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let expected = "32 random bytes in base64url without padding are expected, which are 43 characters.\n\
-             Next: export GATEWAY_KEY=$(openssl rand -base64 32 | tr +/ -_ | tr -d =)";
+        let expected =
+            "32 random bytes in base64url without padding are expected, which are 43 characters";
         match self {
             Self::Encoding => {
                 write!(
                     f,
                     "the secret has characters other than A-Z, a-z, 0-9, - and _, or a length that base64url \
-                           cannot have; {expected}"
+                           cannot have; {expected}.\nNext: {NEW_KEY}"
                 )
             }
-            Self::Short(bytes) => write!(f, "the secret has {bytes} bytes; {expected}"),
+            Self::Short(bytes) => write!(
+                f,
+                "the secret has {bytes} bytes; {expected}.\nNext: {NEW_KEY}"
+            ),
             Self::Unavailable => f.write_str("the operating system has no random bytes"),
         }
     }

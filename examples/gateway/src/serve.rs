@@ -52,8 +52,8 @@ pub(crate) async fn serve_until(
     let cookies = Cookies {
         secure: origins.is_secure(),
     };
-    if let Some(redis) = &settings.redis {
-        store::watch(store.clone(), redis).await;
+    if settings.redis.is_some() {
+        store::watch(store.clone()).await;
     }
     let (ends, ended) = watch::channel(false);
     let mut instances = JoinSet::new();

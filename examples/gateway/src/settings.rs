@@ -10,12 +10,12 @@ use mcp_auth_machine::config::{ConfigError, RegistrationSharing};
 use reqwest::Url;
 
 use crate::Failed;
-use crate::keys::Keys;
+use crate::keys::{Keys, NEW_KEY};
 use crate::origins::Origins;
 
 /// A gateway: many users, several MCP servers, and any number of instances behind one store.
 #[derive(Clone, Parser)]
-#[command(name = "gateway", after_help = AFTER_HELP)]
+#[command(name = "gateway", after_help = after_help())]
 pub struct Settings {
     /// The URL of an MCP server; repeat it for several.
     #[arg(long, value_name = "URL", required_unless_present = "load")]
@@ -44,13 +44,17 @@ pub struct Settings {
     pub load: Option<usize>,
 }
 
-const AFTER_HELP: &str = "\
+fn after_help() -> String {
+    format!(
+        "\
 To try it:
   cargo run -p mcp-auth -- demo --serve       prints the URL of an MCP server
   gateway --mcp URL --listen 127.0.0.1:8080
 
 A new key:
-  export GATEWAY_KEY=$(openssl rand -base64 32 | tr +/ -_ | tr -d =)";
+  {NEW_KEY}"
+    )
+}
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     let expected = "an IP address and a port are expected, such as 127.0.0.1:8080";
@@ -72,11 +76,11 @@ impl Settings {
                 Keys::new(secret).map_err(|error| format!("GATEWAY_KEY: {error}").into())
             }
             None if self.redis.is_none() || self.load.is_some() => Ok(Keys::random()?),
-            None => Err(
+            None => Err(format!(
                 "GATEWAY_KEY is not set, and with Redis (--redis or REDIS_URL) all instances share one.\n\
-                 Next: export GATEWAY_KEY=$(openssl rand -base64 32 | tr +/ -_ | tr -d =)"
-                    .into(),
-            ),
+                 Next: {NEW_KEY}"
+            )
+            .into()),
         }
     }
 

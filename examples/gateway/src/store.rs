@@ -1,10 +1,14 @@
 //! The store of a gateway: opened, watched until it answers, and emptied after a load test.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mcp_auth_client::{AsyncRedisStore, AsyncStore, MemoryStore, Sealed, SharedStore};
-use mcp_auth_machine::slot::Slot;
+use mcp_auth_client::{
+    AsyncRedisStore, AsyncStore, MemoryStore, Sealed, SharedStore, StoreError, Swap,
+};
+use mcp_auth_machine::slot::{Revision, Slot, Stored};
+use mcp_auth_machine::time::UnixMillis;
 use redis::AsyncCommands;
 use reqwest::Url;
 
@@ -37,28 +41,74 @@ pub(crate) fn open(
         let expected = "a URL such as redis://127.0.0.1:6379 is expected";
         format!("REDIS_URL (or --redis): {expected}; {error}")
     })?;
-    Ok(SharedStore::new(Sealed::new(redis, Arc::clone(keys))).time_limit(LIMIT))
+    let reported = Reported {
+        store: SharedStore::new(redis).time_limit(LIMIT),
+        place: place(url),
+        fails: AtomicBool::new(false),
+    };
+    Ok(SharedStore::new(Sealed::new(reported, Arc::clone(keys))))
 }
 
-/// Says that the store does not answer, once, and that it does, once. The gateway serves meanwhile: it may have been
-/// started together with its store.
-pub(crate) async fn watch(store: SharedStore, redis: &str) {
-    let place = place(redis);
+/// Polls a store that does not answer, until it does. The gateway serves meanwhile: it may have been started together
+/// with its store.
+pub(crate) async fn watch(store: SharedStore) {
     let slot = Slot::account("", "");
-    let Err(error) = store.load(slot).await else {
+    if store.load(slot).await.is_ok() {
         return;
-    };
-    eprintln!(
-        "Redis at {place} cannot be read: {}. Requests that need it get 503 until it answers. Next: start Redis there, \
-         or correct REDIS_URL.",
-        error.0
-    );
+    }
     tokio::spawn(async move {
         while store.load(slot).await.is_err() {
             tokio::time::sleep(PAUSE).await;
         }
-        eprintln!("Redis at {place} answers.");
     });
+}
+
+/// Redis. Says once that it fails, with the reason, and once that it answers again.
+struct Reported {
+    store: SharedStore,
+    place: String,
+    fails: AtomicBool,
+}
+
+impl Reported {
+    fn report<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        let place = &self.place;
+        match &done {
+            Ok(_) => {
+                // Most calls follow one that succeeded, and change nothing.
+                if self.fails.load(Ordering::Relaxed) && self.fails.swap(false, Ordering::Relaxed) {
+                    eprintln!("Redis at {place} answers.");
+                }
+            }
+            Err(error) => {
+                if !self.fails.swap(true, Ordering::Relaxed) {
+                    eprintln!(
+                        "Redis at {place} fails: {}. Requests that need it get 503 until it answers. Next: start Redis \
+                         there, or correct REDIS_URL.",
+                        error.0
+                    );
+                }
+            }
+        }
+        done
+    }
+}
+
+impl AsyncStore for Reported {
+    async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        self.report(self.store.load(slot).await)
+    }
+
+    async fn persist_until(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+        expires: Option<UnixMillis>,
+    ) -> Result<Swap, StoreError> {
+        let done = self.store.persist_until(slot, expected, write, expires);
+        self.report(done.await)
+    }
 }
 
 /// Returns the host and the port of a URL, without its password.

@@ -13,6 +13,7 @@ use crate::budget::{AUTHORIZATIONS_PER_OPERATION, REQUESTS_PER_FLOW};
 use crate::client_metadata::{ClientMetadataUrl, check_link};
 use crate::issuer::{IssuerBound, IssuerId, RequestHeaders};
 use crate::slot::Slot;
+use crate::wire::form::FormText;
 use crate::wire::reserved::RESERVED_IN_EXCHANGE;
 use crate::wire::url::{UrlPolicy, WebUrl};
 use crate::wire::well_known::resource_locations;
@@ -149,6 +150,7 @@ impl ConfigBuilder {
             redirect_uri,
             resource_slot: Slot::resource_metadata(mcp_url.as_str()),
             mcp_host: mcp_url.authority().into(),
+            resource: FormText::new(mcp_url.as_str().into()),
             mcp_url,
             client_name: self.client_name,
             client_uri: self.client_uri,

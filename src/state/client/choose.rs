@@ -2,7 +2,7 @@
 
 use crate::action::Why;
 use crate::client_metadata::ClientMetadataUrl;
-use crate::config::{DynamicRegistration, PreRegistered};
+use crate::config::PreRegistered;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, StoreFlaw};
 use crate::grant::{Client, ClientMethod, ClientOrigin, MethodFlaw, Registration, key_method};
@@ -14,7 +14,7 @@ use crate::slot::{Found, Slot, Stored};
 use crate::state::attempt::{Attempt, Errand};
 use crate::state::client::binding::{LoadingBinding, Then};
 use crate::state::client::flow::{Flow, Met};
-use crate::state::client::known_client::{authenticating, registration_slot, usable};
+use crate::state::client::known_client::{authenticating, usable};
 use crate::state::client::register::Registering;
 use crate::state::discovery::server::pass_over;
 use crate::state::sign_in::scopes::select_scopes;
@@ -112,12 +112,7 @@ impl Met {
                 Err(flaw) => self.fails(at.issuer(), Misconfiguration::ClientMethod(flaw)),
             };
         }
-        let registers = match config.dynamic_registration {
-            DynamicRegistration::Always => true,
-            DynamicRegistration::UnlessPreRegistered => config.clients.is_empty(),
-            DynamicRegistration::Never => false,
-        };
-        if registers && facts.endpoints.has(Endpoint::Registration) {
+        if config.registers() && facts.endpoints.has(Endpoint::Registration) {
             return LoadingRegistration::begin(core, self, at);
         }
         let flaw = config.nobody_at(at.issuer());
@@ -176,10 +171,20 @@ pub(crate) struct LoadingRegistration {
 }
 
 impl LoadingRegistration {
-    fn begin(core: &mut Core, met: Met, at: AtIssuer<()>) -> Step {
-        let slot = registration_slot(core, at.issuer(), met.attempt.way.registration());
-        let ask = core.load(slot);
-        wait_in(Work::LoadingRegistration(Self { ask, slot, met, at }))
+    fn begin(core: &mut Core, mut met: Met, at: AtIssuer<()>) -> Step {
+        let early = met.attempt.early.take();
+        let (slot, ask, found) = match early.filter(|early| early.is_at(at.issuer())) {
+            Some(early) => (early.slot, early.ask, early.found),
+            None => {
+                let slot = met.attempt.way.registration_slot(core, at.issuer());
+                (slot, core.load(slot), None)
+            }
+        };
+        let state = Self { ask, slot, met, at };
+        match found {
+            Some(found) => state.loaded(core, found),
+            None => wait_in(Work::LoadingRegistration(state)),
+        }
     }
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {

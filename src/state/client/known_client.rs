@@ -1,6 +1,6 @@
 //! The clients that exist already: configured ones, and stored registrations.
 
-use crate::config::{BasicEncoding, Config, PreRegistered};
+use crate::config::{BasicEncoding, Config, DynamicRegistration, PreRegistered};
 use crate::core::Core;
 use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
 use crate::frame::RecordFlaw;
@@ -13,11 +13,6 @@ use crate::slot::{Slot, Stored};
 use crate::state::attempt::{Attempt, Way};
 use crate::wire::registration::MAX_CLIENT_ID_BYTES;
 use crate::wire::words::AuthMethod;
-
-/// Returns the slot of a dynamic registration at an issuer.
-pub(crate) fn registration_slot(core: &Core, issuer: &IssuerId, way: &str) -> Slot {
-    Slot::registration(core.identity.registration_owner(), issuer.as_str(), way)
-}
 
 /// Returns true when a stored registration may still be used: its secret has not expired, its server and the host want no
 /// other, and its identifier fits into a URL.
@@ -74,6 +69,21 @@ impl Config {
     /// Returns the pre-registered client for this server.
     pub(crate) fn client_at(&self, at: &AtIssuer<()>) -> Option<AtIssuer<PreRegistered>> {
         self.client_of(at.issuer())?.open(at, self.slash_rule())
+    }
+
+    /// Returns true when the machine may register a client.
+    pub(crate) fn registers(&self) -> bool {
+        match self.dynamic_registration {
+            DynamicRegistration::Always => true,
+            DynamicRegistration::UnlessPreRegistered => self.clients.is_empty(),
+            DynamicRegistration::Never => false,
+        }
+    }
+
+    /// Returns true when the client at this issuer can only be a registered one, whatever the metadata says.
+    pub(crate) fn has_no_client_but_a_registration(&self, issuer: &IssuerId) -> bool {
+        let configured = self.unbound_client.is_some() || self.client_metadata_url.is_some();
+        self.registers() && !configured && self.client_of(issuer).is_none()
     }
 
     /// Returns the error for a server without a configured client: credentials for other servers do not

@@ -2,6 +2,7 @@
 
 pub(crate) mod binding;
 pub(crate) mod choose;
+pub(crate) mod early;
 pub(crate) mod flow;
 pub(crate) mod known_client;
 pub(crate) mod register;

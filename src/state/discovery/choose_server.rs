@@ -5,7 +5,7 @@ use crate::core::{Ask, Core};
 use crate::record::ResourceFacts;
 use crate::slot::Stored;
 use crate::state::attempt::{Attempt, Errand, ServerErrand};
-use crate::state::client::known_client::{has_registration, registration_slot};
+use crate::state::client::known_client::has_registration;
 use crate::state::discovery::listing::order;
 use crate::state::{Next, Step, Work, wait_in};
 use crate::suspended::Obtaining;
@@ -58,7 +58,7 @@ impl ChoosingServer {
         let Some(issuer) = facts.servers.get(at) else {
             return read_first(Errand::Authorize(attempt), facts);
         };
-        let slot = registration_slot(core, issuer, attempt.way.registration());
+        let slot = attempt.way.registration_slot(core, issuer);
         let ask = core.load(slot);
         wait_in(Work::ChoosingServer(Self {
             ask,
@@ -73,7 +73,7 @@ impl ChoosingServer {
         let way = &self.attempt.way;
         let known = match (found, facts.servers.get(self.at)) {
             (Ok(Some(stored)), Some(issuer)) => {
-                let slot = registration_slot(core, issuer, way.registration());
+                let slot = way.registration_slot(core, issuer);
                 has_registration(core, way, issuer, slot, &stored)
             }
             (Ok(_) | Err(()), _) => false,

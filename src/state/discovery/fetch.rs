@@ -101,7 +101,8 @@ impl Fetch {
         let config = core.config();
         let version = place.legacy.then_some(&config.protocol_version);
         let uri = config.url_policy().uri_of(&url);
-        let request = config.request_headers.discovery(uri, version);
+        let headers = &config.request_headers;
+        let request = headers.discovery(url.clone(), uri, version);
         let ask = core.send(permit, request, place.purpose, place.source, DISCOVERY_TIME);
         Ok(Self {
             ask,

@@ -119,6 +119,9 @@ impl FetchingServer {
             };
             match Fetch::begin(core, errand.effort(), url, place) {
                 Ok(fetch) => {
+                    if let ServerErrand::Resource(Errand::Authorize(attempt)) = &mut errand {
+                        attempt.read_early(core, &search.asked);
+                    }
                     return wait_in(Work::FetchingServer(Self {
                         errand,
                         fetch,

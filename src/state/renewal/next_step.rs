@@ -24,6 +24,7 @@ use crate::state::discovery::resource::FetchingResource;
 use crate::state::pause::Pausing;
 use crate::state::renewal::ends::WRITES;
 use crate::state::renewal::lease::Leasing;
+use crate::state::save::save_before;
 use crate::state::sign_in::repeat::ask_user;
 use crate::state::trigger::Trigger;
 use crate::state::{Next, Step, done, wait_in};
@@ -36,6 +37,9 @@ impl Renewal {
         if self.is_served(core) {
             core.ready();
             return done();
+        }
+        if core.held.unsaved.is_some() {
+            return save_before(core, self);
         }
         let Some((issuer, source, left, renewable)) = core.held.at.as_ref().map(|at| {
             let Account { tokens, client, .. } = at.held();

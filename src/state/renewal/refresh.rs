@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::account::{Account, Naming, RefreshGrant};
-use crate::budget::LEASE_TIME;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Outcome;
@@ -15,20 +14,22 @@ use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
 use crate::report::Decision;
 use crate::secret::Secret;
-use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
+use crate::state::call::{Call, CallFlaw, Called, requests_for};
 use crate::state::delay::{asked_wait, back_off};
 use crate::state::pause::Pausing;
-use crate::state::renewal::remains::{discard, end_grant, end_refresh, named_next_time, refused};
-use crate::state::save::SavingAccount;
+use crate::state::renewal::remains::{
+    Discarded, discard, end_grant, end_refresh, named_next_time, refused,
+};
+use crate::state::save::{SavingAccount, save_before};
 use crate::state::sign_in::exchange::read_answer;
 use crate::state::sign_out::forget::client_refused;
 use crate::state::trigger::Trigger;
 use crate::state::{Next, Step, Work, wait_in};
-use crate::suspended::{Again, Kept, Overdue, Renewal, Unsaved};
-use crate::time::{Moment, MonoMillis, UnixMillis, millis};
+use crate::suspended::{Kept, Overdue, Renewal};
+use crate::time::{Moment, millis};
 use crate::wire::http_fields::is_transient;
 use crate::wire::text::Untrusted;
-use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, UnusableTokens};
+use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken};
 
 /// Longest pause during which the refresh lease is kept.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
@@ -40,10 +41,11 @@ pub(crate) struct Refreshing {
 }
 
 /// The classification of a refresh response.
-enum Verdict {
-    Granted(Granted),
+pub(super) enum Verdict {
+    /// Usable tokens, with the key that they are bound to.
+    Granted(Box<Granted>, Option<KeyBinding>),
     /// A success whose access token cannot be used.
-    Unusable(Box<UnusableTokens>),
+    Unusable(Discarded),
     /// `invalid_grant`: drop the access and the refresh token (REFR-06).
     GrantOver,
     /// The refresh token is unusable; the access token may still work.
@@ -62,6 +64,9 @@ enum Verdict {
 impl Refreshing {
     /// Starts while the lease lasts until this time.
     pub(crate) fn begin(core: &mut Core, mut renewal: Box<Renewal>, until: Moment) -> Step {
+        if core.held.unsaved.is_some() {
+            return save_before(core, renewal);
+        }
         let Some(at) = core.held.at.as_deref().cloned().and_then(|at| {
             let settings = core.config().settings(at.issuer());
             at.refresh_grant(settings, renewal.naming)
@@ -89,21 +94,20 @@ impl Refreshing {
 
     /// Handles the end of the time limit: like no response, but the request is remembered.
     pub(crate) fn overdue(self, core: &mut Core) -> Step {
-        let Some(until) = self.call.lease().filter(|_| self.call.is_sent()) else {
+        let Some(sent) = self.call.sent() else {
             return self.replied(core, Outcome::MaybeSent);
         };
         let (ask, at) = self.call.into_grant();
-        let lease = millis(LEASE_TIME);
-        let asked = Moment {
-            wall: UnixMillis(until.wall.0.saturating_sub(lease)),
-            mono: MonoMillis(until.mono.0.saturating_sub(lease)),
-        };
         let overdue = Overdue {
             at,
-            asked,
+            sent,
+            naming: self.renewal.naming,
             operation: self.renewal.operation().cloned(),
         };
         core.overdue(ask.id, overdue);
+        if core.held.unsaved.is_some() {
+            return save_before(core, self.renewal);
+        }
         later(core, self.renewal, None)
     }
 
@@ -113,6 +117,9 @@ impl Refreshing {
     }
 
     pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
+        if core.held.unsaved.is_some() {
+            return save_before(core, self.renewal);
+        }
         let called = self.call.signed(core, token);
         Self::called(core, called, self.renewal)
     }
@@ -120,17 +127,37 @@ impl Refreshing {
     fn called(core: &mut Core, called: Called<RefreshGrant>, renewal: Box<Renewal>) -> Step {
         match called {
             Called::Again(call) => wait_in(Work::Refreshing(Self { call, renewal })),
-            Called::Answered(at, response) => {
+            Called::Answered(at, response, from) => {
                 let verdict = judge(core, &at, &response);
-                Self::judged(core, at, renewal, verdict)
+                Self::decide(core, at, renewal, verdict, from)
             }
             Called::Failed(at, CallFlaw::Unreachable) => {
-                Self::judged(core, at, renewal, Verdict::Later(None))
+                let now = core.now;
+                Self::decide(core, at, renewal, Verdict::Later(None), now)
             }
             Called::Failed(at, CallFlaw::Final(cause)) => {
-                Self::judged(core, at, renewal, Verdict::Final(cause))
+                let now = core.now;
+                Self::decide(core, at, renewal, Verdict::Final(cause), now)
             }
         }
+    }
+
+    /// Prefers the answer to an earlier request, which came meanwhile, to one without tokens: a server that rotates honours
+    /// the first request that reached it, and refuses the ones after it.
+    fn decide(
+        core: &mut Core,
+        at: AtIssuer<RefreshGrant>,
+        renewal: Box<Renewal>,
+        verdict: Verdict,
+        from: Moment,
+    ) -> Step {
+        // Without a new refresh token the one that came late is the last one.
+        if matches!(&verdict, Verdict::Granted(granted, _) if granted.refresh_token.is_some()) {
+            core.held.unsaved = None;
+        } else if core.held.unsaved.is_some() {
+            return save_before(core, renewal);
+        }
+        Self::judged(core, at, renewal, verdict, from)
     }
 
     fn judged(
@@ -138,6 +165,7 @@ impl Refreshing {
         at: AtIssuer<RefreshGrant>,
         mut renewal: Box<Renewal>,
         verdict: Verdict,
+        from: Moment,
     ) -> Step {
         let issuer = at.issuer().clone();
         let settings = core.config().settings(&issuer);
@@ -152,21 +180,11 @@ impl Refreshing {
             return Ok(Next::Renew(renewal));
         }
         match verdict {
-            Verdict::Granted(granted) => {
+            Verdict::Granted(granted, binding) => {
                 if may_name && at.held().is_for_others(&granted) {
-                    return wait_in(named_next_time(core, at, renewal, granted));
+                    return wait_in(named_next_time(core, at, renewal, *granted));
                 }
-                let (kind, assumed) = (granted.token_type, granted.type_assumed);
-                let binding =
-                    match crate::state::dpop::judge(core, at.held().binding(), kind, assumed) {
-                        Ok(binding) => binding,
-                        Err(flaw) => {
-                            let cause = Cause::Violation(flaw);
-                            let came = granted.refresh_token.clone();
-                            return discard(core, at, renewal, cause, Some(granted), came);
-                        }
-                    };
-                let (at, sent) = at.refreshed(core, granted, binding, core.now);
+                let (at, sent) = at.refreshed(core, *granted, binding, from);
                 let naming = renewal.naming;
                 let at = at.then(|account| Account {
                     names_scopes: naming.names(account.names_scopes),
@@ -175,15 +193,7 @@ impl Refreshing {
                 let kept = Kept::Refreshed { renewal, sent };
                 wait_in(SavingAccount::begin(core, at, kept))
             }
-            Verdict::Unusable(tokens) => {
-                let cause = Cause::Violation(Violation::Token(tokens.flaw));
-                let UnusableTokens {
-                    granted,
-                    refresh_token,
-                    ..
-                } = *tokens;
-                discard(core, at, renewal, cause, granted, refresh_token)
-            }
+            Verdict::Unusable(discarded) => discard(core, at, renewal, discarded),
             Verdict::GrantOver => wait_in(end_grant(core, at, renewal)),
             // The machine's own repetition may have named scopes that were never granted.
             Verdict::RefreshOver(cause) if renewal.naming == Naming::AfterBadRequest => {
@@ -208,7 +218,7 @@ impl Refreshing {
                     let failure = renewal.effort.fails(Stage::Refresh, Some(&issuer), cause);
                     return client_refused(core, &at, &redirect_uri, failure);
                 }
-                Self::judged(core, at, renewal, Verdict::Final(cause))
+                Self::judged(core, at, renewal, Verdict::Final(cause), from)
             }
             Verdict::Later(wait) => later(core, renewal, wait),
             // The user cannot help: the host could not sign or does not connect, or something took too long.
@@ -234,7 +244,7 @@ fn error_of(verdict: &Verdict) -> Option<OAuthError> {
         | Verdict::Unexplained(Cause::Refused(Refusal::OAuth { error, .. })) => Some(*error),
         Verdict::RefreshOver(_)
         | Verdict::Unexplained(_)
-        | Verdict::Granted(_)
+        | Verdict::Granted(..)
         | Verdict::Unusable(_)
         | Verdict::GrantOver
         | Verdict::ClientUnknown(_)
@@ -272,13 +282,25 @@ fn later(core: &mut Core, mut renewal: Box<Renewal>, wait: Option<Duration>) -> 
     wait_in(Pausing::begin(core, Trigger::Renew(renewal), until))
 }
 
-fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes>) -> Verdict {
+pub(super) fn judge(
+    core: &mut Core,
+    at: &AtIssuer<RefreshGrant>,
+    response: &Response<Bytes>,
+) -> Verdict {
     match read_answer(core, response) {
         TokenAnswer::Granted(granted) => {
             if granted.type_assumed {
                 core.report(|| Decision::TokenTypeAssumed);
             }
-            Verdict::Granted(granted)
+            let (kind, assumed) = (granted.token_type, granted.type_assumed);
+            match crate::state::dpop::judge(core, at.held().binding(), kind, assumed) {
+                Ok(binding) => Verdict::Granted(Box::new(granted), binding),
+                Err(flaw) => Verdict::Unusable(Discarded {
+                    cause: Cause::Violation(flaw),
+                    came: granted.refresh_token.clone(),
+                    granted: Some(Box::new(granted)),
+                }),
+            }
         }
         TokenAnswer::Refused {
             error,
@@ -322,7 +344,11 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
             | OAuthError::ExpiredDeviceCode
             | OAuthError::Other => Verdict::RefreshOver(at.refused(error, Some(code), description)),
         },
-        TokenAnswer::Unusable(tokens) => Verdict::Unusable(tokens),
+        TokenAnswer::Unusable(tokens) => Verdict::Unusable(Discarded {
+            cause: Cause::Violation(Violation::Token(tokens.flaw)),
+            granted: tokens.granted.map(Box::new),
+            came: tokens.refresh_token,
+        }),
         TokenAnswer::Unexpected(UnexpectedToken::Body) => {
             Verdict::Later(asked_wait(core, response))
         }
@@ -336,54 +362,20 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
     }
 }
 
-impl Overdue {
-    /// Reads the tokens of an answer that came after the time limit, to save them. Anything else is ignored: a refresh that
-    /// follows hears the same.
-    pub(crate) fn answered(self, core: &mut Core, outcome: Outcome) -> Option<Unsaved> {
-        let Self {
-            at,
-            asked,
-            operation,
-        } = self;
-        let response = answer_to(core, &at, outcome).ok()?;
-        let granted = match judge(core, &at, &response) {
-            Verdict::Granted(granted) if !at.held().is_for_others(&granted) => granted,
-            Verdict::Granted(_)
-            | Verdict::Unusable(_)
-            | Verdict::GrantOver
-            | Verdict::RefreshOver(_)
-            | Verdict::Unexplained(_)
-            | Verdict::ClientUnknown(_)
-            | Verdict::Later(_)
-            | Verdict::Final(_) => return None,
-        };
-        let (kind, assumed) = (granted.token_type, granted.type_assumed);
-        let binding = crate::state::dpop::judge(core, at.held().binding(), kind, assumed).ok()?;
-        let (at, sent) = at.refreshed(core, granted, binding, asked);
-        let operation = operation.unwrap_or_else(|| "refresh".into());
-        let renewal = Renewal::new(core, operation, None);
-        Some(Unsaved {
-            at: Box::new(at),
-            kept: Kept::Refreshed { renewal, sent },
-            again: Again::default(),
-        })
-    }
-}
-
 impl AtIssuer<RefreshGrant> {
     /// Returns the account with the tokens of an answer, whose lifetime counts from this moment, and the refresh token that was
     /// sent.
-    fn refreshed(
+    pub(super) fn refreshed(
         self,
         core: &mut Core,
         granted: Granted,
         binding: Option<KeyBinding>,
-        asked: Moment,
+        from: Moment,
     ) -> (AtIssuer<Account>, Secret) {
         let issuer = self.issuer().clone();
         let seconds = granted.lifetime.seconds();
         let sent = self.held().refresh.clone();
-        let at = self.redeemed(granted, asked);
+        let at = self.redeemed(granted, from);
         let at = at.then(|account| Account { binding, ..account });
         core.report(|| Decision::TokenRefreshed {
             issuer,
@@ -391,23 +383,5 @@ impl AtIssuer<RefreshGrant> {
             seconds,
         });
         (at, sent)
-    }
-
-    /// Reads the tokens of a late response, which are to be revoked (REFR-12).
-    pub(crate) fn late(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
-        let response = answer_to(core, &self, outcome).ok()?;
-        match judge(core, &self, &response) {
-            Verdict::Granted(granted) => Some(self.redeemed(granted, core.now)),
-            Verdict::Unusable(tokens) => {
-                let granted = tokens.granted?;
-                Some(self.redeemed(granted, core.now))
-            }
-            Verdict::GrantOver
-            | Verdict::RefreshOver(_)
-            | Verdict::Unexplained(_)
-            | Verdict::ClientUnknown(_)
-            | Verdict::Later(_)
-            | Verdict::Final(_) => None,
-        }
     }
 }

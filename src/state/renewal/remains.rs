@@ -12,7 +12,7 @@ use crate::suspended::{Kept, Renewal};
 use crate::wire::token::Granted;
 
 /// Returns the account of a refresh, and the refresh token that was sent.
-fn into_account(at: AtIssuer<RefreshGrant>) -> (AtIssuer<Account>, Secret) {
+pub(super) fn into_account(at: AtIssuer<RefreshGrant>) -> (AtIssuer<Account>, Secret) {
     let sent = at.held().refresh.clone();
     (at.then(|grant| grant.account), sent)
 }
@@ -24,7 +24,17 @@ pub(super) fn end_grant(
     renewal: Box<Renewal>,
 ) -> Work {
     let (at, sent) = into_account(at);
-    drop_tokens(core, at, sent, renewal, |account| account.tokens = None)
+    let (at, kept) = without_tokens(core, at, sent, renewal, |account| account.tokens = None);
+    SavingAccount::begin(core, at, kept)
+}
+
+/// An answer whose access token cannot be used.
+pub(super) struct Discarded {
+    pub(super) cause: Cause,
+    /// The tokens that came, if a header can carry the access token.
+    pub(super) granted: Option<Box<Granted>>,
+    /// The refresh token that came.
+    pub(super) came: Option<Secret>,
 }
 
 /// Saves the refresh token of an answer whose access token is for other scopes, and repeats the request with the
@@ -32,11 +42,21 @@ pub(super) fn end_grant(
 pub(super) fn named_next_time(
     core: &mut Core,
     at: AtIssuer<RefreshGrant>,
-    mut renewal: Box<Renewal>,
+    renewal: Box<Renewal>,
     granted: Granted,
 ) -> Work {
     let issuer = at.issuer().clone();
     core.report(|| Decision::RefreshNamesScopes { issuer });
+    let (at, kept) = for_others(at, renewal, granted);
+    SavingAccount::begin(core, at, kept)
+}
+
+/// Returns the account with the refresh token of an answer whose access token is for other scopes.
+pub(super) fn for_others(
+    at: AtIssuer<RefreshGrant>,
+    mut renewal: Box<Renewal>,
+    granted: Granted,
+) -> (AtIssuer<Account>, Kept) {
     let (at, sent) = into_account(at);
     let at = at.then(|mut account| {
         if let Some(tokens) = &mut account.tokens
@@ -48,7 +68,7 @@ pub(super) fn named_next_time(
     });
     renewal.naming = Naming::AfterAnswer;
     renewal.is_for_others = true;
-    SavingAccount::begin(core, at, Kept::Refreshed { renewal, sent })
+    (at, Kept::Refreshed { renewal, sent })
 }
 
 /// Handles an answer whose access token cannot be used. A refresh token that came with it has taken the place of the one
@@ -59,27 +79,40 @@ pub(super) fn discard(
     core: &mut Core,
     at: AtIssuer<RefreshGrant>,
     renewal: Box<Renewal>,
-    cause: Cause,
-    granted: Option<Granted>,
-    came: Option<Secret>,
+    discarded: Discarded,
 ) -> Step {
-    let sent = &at.held().refresh;
-    if came.is_none_or(|came| came.same(sent.expose())) {
-        return refused(core, renewal, cause);
+    if !discarded.spends(&at) {
+        return refused(core, renewal, discarded.cause);
     }
     let (at, sent) = into_account(at);
-    if let Some(granted) = granted {
-        let now = core.now;
-        let discarded = at.clone().then(|account| Account {
-            tokens: Some(Tokens::received(granted, now)),
-            ..account
-        });
-        core.discard(discarded);
-    }
-    drop_refresh_token(core, at, sent, renewal, cause)
+    let cause = discarded.revoke(core, &at);
+    let (at, kept) = without_refresh_token(core, at, sent, renewal, cause);
+    wait_in(SavingAccount::begin(core, at, kept))
 }
 
-/// Erases the refresh token, which the server refuses.
+impl Discarded {
+    /// Returns true when a new refresh token came, so that the one that was sent is spent.
+    pub(super) fn spends(&self, at: &AtIssuer<RefreshGrant>) -> bool {
+        let sent = &at.held().refresh;
+        let came = self.came.as_ref();
+        came.is_some_and(|came| !came.same(sent.expose()))
+    }
+
+    /// Has what came revoked, once the work is done. Returns the cause.
+    pub(super) fn revoke(self, core: &mut Core, at: &AtIssuer<Account>) -> Cause {
+        if let Some(granted) = self.granted {
+            let now = core.now;
+            let discarded = at.clone().then(|account| Account {
+                tokens: Some(Tokens::received(*granted, now)),
+                ..account
+            });
+            core.discard(discarded);
+        }
+        self.cause
+    }
+}
+
+/// Erases the refresh token, which the server refuses or has replaced, and asks the user once the access token has expired.
 pub(super) fn end_refresh(
     core: &mut Core,
     at: AtIssuer<RefreshGrant>,
@@ -87,23 +120,24 @@ pub(super) fn end_refresh(
     cause: Cause,
 ) -> Step {
     let (at, sent) = into_account(at);
-    drop_refresh_token(core, at, sent, renewal, cause)
+    let (at, kept) = without_refresh_token(core, at, sent, renewal, cause);
+    wait_in(SavingAccount::begin(core, at, kept))
 }
 
-/// Erases the refresh token, and asks the user once the access token has expired.
-fn drop_refresh_token(
+/// Returns the account without the refresh token that was sent.
+pub(super) fn without_refresh_token(
     core: &mut Core,
     at: AtIssuer<Account>,
     sent: Secret,
     mut renewal: Box<Renewal>,
     cause: Cause,
-) -> Step {
+) -> (AtIssuer<Account>, Kept) {
     renewal.refusal = Some(Box::new(cause));
-    wait_in(drop_tokens(core, at, sent, renewal, |account| {
+    without_tokens(core, at, sent, renewal, |account| {
         if let Some(tokens) = &mut account.tokens {
             tokens.refresh = None;
         }
-    }))
+    })
 }
 
 /// Asks the user after a refusal that drops no token. The refresh token is not sent again before a pause has ended.
@@ -114,19 +148,19 @@ pub(super) fn refused(core: &mut Core, renewal: Box<Renewal>, cause: Cause) -> S
     renewal.ends_refused(core, cause)
 }
 
-/// Erases the tokens that were sent: the compare-and-swap fails when the slot holds newer ones.
-fn drop_tokens(
+/// Returns the account without tokens that were sent. Its write fails when the slot holds newer ones.
+fn without_tokens(
     core: &mut Core,
     at: AtIssuer<Account>,
     sent: Secret,
     renewal: Box<Renewal>,
     change: impl FnOnce(&mut Account),
-) -> Work {
+) -> (AtIssuer<Account>, Kept) {
     let issuer = at.issuer().clone();
     core.report(|| Decision::TokensDropped { issuer });
     let at = at.then(|mut account| {
         change(&mut account);
         account
     });
-    SavingAccount::begin(core, at, Kept::Dropped { renewal, sent })
+    (at, Kept::Dropped { renewal, sent })
 }

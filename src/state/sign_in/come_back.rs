@@ -60,7 +60,7 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
     // Only by the monotonic clock: the wall clock may have been changed meanwhile (SEC-35).
     let in_time = core.now.mono < waiting.rest.until;
     let browser = callback.browser;
-    if !in_time || !waiting.at.held().matches(&parameters, browser) {
+    if !in_time || !waiting.at.held().is_target_of(&parameters, browser) {
         core.waiting = Some(waiting);
         return ignored(core);
     }
@@ -97,7 +97,7 @@ fn take(
     parameters: &Parameters<'_>,
 ) -> Step {
     let issuer = at.issuer().clone();
-    let redirect_uri = Arc::clone(&at.held().0.redirect_uri);
+    let redirect_uri = at.held().0.redirect_uri.shared();
     let client_id = at.held().0.client.id.clone();
     let requested = at.held().0.requested.clone();
     let authorization = AuthorizationId::of(&slot);

@@ -24,7 +24,7 @@ use crate::state::sign_out::forget::client_refused;
 use crate::state::sign_out::revoke::Revoking;
 use crate::state::{Step, Work, done, wait_in};
 use crate::suspended::{After, Agreed, Chosen, Kept, Pending, Waits};
-use crate::time::{UnixMillis, half, millis};
+use crate::time::{Moment, UnixMillis, half, millis};
 use crate::wire::device::{DeviceAnswer, POLL_INTERVAL, read};
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::token::{Lifetime, OAuthError, TokenAnswer, UnexpectedToken, refusal};
@@ -90,9 +90,9 @@ impl RequestingCode {
         called: Called<DeviceRequest>,
         operation: Option<Operation>,
     ) -> Step {
-        let (at, response) = match called {
+        let (at, response, from) = match called {
             Called::Again(call) => return wait_in(Work::RequestingCode(Self { call, operation })),
-            Called::Answered(at, response) => (at, response),
+            Called::Answered(at, response, from) => (at, response, from),
             Called::Failed(at, flaw) => {
                 let cause = match flaw {
                     CallFlaw::Unreachable => Cause::unreachable(None),
@@ -104,7 +104,7 @@ impl RequestingCode {
         };
         match answered(core, &at, &response) {
             Ok(answer) => {
-                Pending::show(core, at, answer, operation);
+                Pending::show(core, at, answer, operation, from);
                 done()
             }
             Err((error, cause)) => {
@@ -158,6 +158,7 @@ impl Pending {
         at: AtIssuer<DeviceRequest>,
         answer: DeviceAnswer,
         operation: Option<Operation>,
+        from: Moment,
     ) {
         let user_time = core.config().user_time;
         let lifetime = match answer.lifetime {
@@ -172,7 +173,7 @@ impl Pending {
         let interval = answer
             .interval
             .clamp(shortest, LONGEST_INTERVAL.max(shortest));
-        let now = core.now;
+        let shown = core.now.mono;
         let pending = Self {
             rest: Box::new(Waits {
                 operation,
@@ -180,11 +181,11 @@ impl Pending {
                 page: answer.verification_uri,
                 complete: answer.complete,
                 new_issuer: is_new(core, at.issuer()),
-                expires: UnixMillis(now.wall.0.saturating_add(millis(lifetime))),
-                until: now.mono.plus(lifetime),
-                repeated_until: now.mono.plus(half(lifetime)),
+                expires: UnixMillis(from.wall.0.saturating_add(millis(lifetime))),
+                until: from.mono.plus(lifetime),
+                repeated_until: from.mono.plus(half(lifetime)),
                 interval,
-                next: now.mono.plus(interval),
+                next: shown.plus(interval),
                 polls: Budget::new(POLLS_PER_CODE, Limited::UserTime),
             }),
             at: at.issued(answer.device_code),
@@ -282,7 +283,9 @@ impl Polling {
     fn called(core: &mut Core, called: Called<DeviceGrant>, rest: Box<Waits>) -> Step {
         match called {
             Called::Again(call) => wait_in(Work::Polling(Self { call, rest })),
-            Called::Answered(at, response) => Pending { at, rest }.answered(core, &response),
+            Called::Answered(at, response, from) => {
+                Pending { at, rest }.answered(core, &response, from)
+            }
             Called::Failed(at, CallFlaw::Unreachable) => Pending { at, rest }.back_off(core, None),
             Called::Failed(at, CallFlaw::Final(cause)) => {
                 Pending { at, rest }.fails(Stage::Token, cause)
@@ -293,7 +296,7 @@ impl Polling {
 
 impl Pending {
     /// Continues with the answer to a poll (RFC 8628 section 3.5).
-    fn answered(self, core: &mut Core, response: &Response<Bytes>) -> Step {
+    fn answered(self, core: &mut Core, response: &Response<Bytes>, from: Moment) -> Step {
         let asked =
             retry_after(response.headers(), core.now.wall.seconds()).map(Duration::from_secs);
         match read_answer(core, response) {
@@ -308,13 +311,8 @@ impl Pending {
                     return Revoking::begin(core, at, None);
                 }
                 let kept = Kept::Authorized { begun, beside };
-                keep(
-                    core,
-                    self.at,
-                    granted,
-                    kept,
-                    AtIssuer::<DeviceGrant>::redeemed,
-                )
+                let redeem = |at: AtIssuer<DeviceGrant>, granted| at.redeemed(granted, from);
+                keep(core, self.at, granted, kept, redeem)
             }
             TokenAnswer::Refused {
                 error: OAuthError::AuthorizationPending,

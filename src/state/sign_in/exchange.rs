@@ -66,20 +66,26 @@ impl Exchanging {
     fn called(core: &mut Core, called: Called<CodeGrant>) -> Step {
         match called {
             Called::Again(call) => wait_in(Work::Exchanging(Self { call })),
-            Called::Answered(at, response) => Self::answered(core, at, &response),
+            Called::Answered(at, response, from) => Self::answered(core, at, &response, from),
             Called::Failed(at, CallFlaw::Unreachable) => Err(fails(core, at.issuer(), spent(None))),
             Called::Failed(at, CallFlaw::Final(cause)) => Err(fails(core, at.issuer(), cause)),
         }
     }
 
-    fn answered(core: &mut Core, at: AtIssuer<CodeGrant>, response: &Response<Bytes>) -> Step {
+    fn answered(
+        core: &mut Core,
+        at: AtIssuer<CodeGrant>,
+        response: &Response<Bytes>,
+        from: Moment,
+    ) -> Step {
         let issuer = at.issuer().clone();
         match read_answer(core, response) {
             TokenAnswer::Granted(granted) => {
                 let parts = &at.held().redirected.0;
                 let (begun, beside) = (parts.created, parts.beside_account);
                 let kept = Kept::Authorized { begun, beside };
-                keep(core, at, granted, kept, AtIssuer::<CodeGrant>::redeemed)
+                let redeem = |at: AtIssuer<CodeGrant>, granted| at.redeemed(granted, from);
+                keep(core, at, granted, kept, redeem)
             }
             TokenAnswer::Refused {
                 error,
@@ -123,7 +129,7 @@ pub(crate) fn keep<G: TokenGrant>(
     at: AtIssuer<G>,
     granted: Granted,
     kept: Kept,
-    redeem: impl FnOnce(AtIssuer<G>, Granted, Moment) -> AtIssuer<Account>,
+    redeem: impl FnOnce(AtIssuer<G>, Granted) -> AtIssuer<Account>,
 ) -> Step {
     let issuer = at.issuer().clone();
     if granted.type_assumed {
@@ -132,7 +138,7 @@ pub(crate) fn keep<G: TokenGrant>(
     let seconds = granted.lifetime.seconds();
     let (kind, assumed) = (granted.token_type, granted.type_assumed);
     let bound = crate::state::dpop::judge(core, at.held().binding(), kind, assumed);
-    let at = redeem(at, granted, core.now);
+    let at = redeem(at, granted);
     match bound {
         Ok(binding) => {
             core.report(|| Decision::TokenReceived {
@@ -176,12 +182,12 @@ fn refused(core: &mut Core, at: &AtIssuer<CodeGrant>, error: OAuthError, failure
         return Err(failure);
     }
     if error.refuses_client() {
-        return client_refused(core, at, &parts.redirect_uri, failure);
+        return client_refused(core, at, parts.redirect_uri.as_str(), failure);
     }
     if error == OAuthError::InvalidGrant {
         let registered = Registered {
             issuer: at.issuer().clone(),
-            redirect_uri: std::sync::Arc::clone(&parts.redirect_uri),
+            redirect_uri: parts.redirect_uri.shared(),
             client_id: parts.client.id.clone(),
         };
         let word = Word::Code(parts.created);

@@ -100,7 +100,7 @@ impl Pushing {
                     sent_away,
                 }));
             }
-            Called::Answered(at, response) => match reference(core, &at, &response) {
+            Called::Answered(at, response, _) => match reference(core, &at, &response) {
                 Ok(reference) => {
                     rest.wait(core, at, &reference);
                     return done();
@@ -157,7 +157,7 @@ fn refused(
         return After::Ask(why).run(core);
     }
     if error.refuses_client() && parts.client.origin == ClientOrigin::Dynamic {
-        return client_refused(core, at, &parts.redirect_uri, failure);
+        return client_refused(core, at, parts.redirect_uri.as_str(), failure);
     }
     Err(failure)
 }

@@ -62,7 +62,7 @@ pub(crate) fn redirect(
         Redirected(Box::new(RedirectedParts {
             state,
             verifier,
-            redirect_uri: uri.shared(),
+            redirect_uri: uri.sent().clone(),
             client: known.client,
             resource,
             requested: scopes,

@@ -130,12 +130,9 @@ fn requested_before<T>(
     at: &AtIssuer<T>,
     client: Option<(&Client, &Scopes)>,
 ) -> Scopes {
-    let Some(account) = core
-        .held
-        .at
-        .as_deref()
-        .filter(|held| held.issuer() == at.issuer() && held.held().resource.id == facts.id)
-    else {
+    let Some(account) = core.held.at.as_deref().filter(|held| {
+        held.issuer() == at.issuer() && held.held().resource.id.as_str() == &*facts.id
+    }) else {
         return Scopes::default();
     };
     let account = account.held();

@@ -1,7 +1,5 @@
 //! The last step of an attempt: with its client, it chooses scopes, key and resource, is counted, and goes to the user.
 
-use std::sync::Arc;
-
 use crate::clients::Registered;
 use crate::config::ResourceParameter;
 use crate::core::Core;
@@ -82,7 +80,7 @@ fn choose(
     let legacy_omits = at.server().facts().source != ServerSource::Metadata
         && core.config().legacy.omits_resource();
     let resource = Resource {
-        id: Arc::clone(&facts.id),
+        id: core.config().resource_as(&facts.id),
         sent: core.config().settings(&issuer).resource == ResourceParameter::Send && !legacy_omits,
     };
     Ok(Chosen {

@@ -1,16 +1,18 @@
 //! Sign-out: the account is erased first, even when later steps fail, then its tokens are revoked where the
 //! server supports revocation (REV). A crash in between leaves no usable token in the store.
 
-use crate::account::Account;
+use crate::account::{Account, Tokens};
+use crate::budget::SAME_TIME;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Outcome, Persistence};
 use crate::issuer::AtIssuer;
-use crate::memory::Erasure;
+use crate::memory::{Erasure, Remnant};
 use crate::record::{AccountAsRead, read_account};
-use crate::slot::{Revision, Stored};
+use crate::slot::{AuthorizationId, Revision, Stored};
 use crate::state::{Step, Trigger, Work, wait_in};
 use crate::suspended::{Leaving, Parting, PartingGrant};
+use crate::time::{Moment, millis};
 
 /// How many times the erasure is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
@@ -39,6 +41,61 @@ impl Leaving {
             self.known = Some(Box::new(at));
         }
     }
+
+    /// Returns true when the slot holds another account than the one that an earlier sign-out could not erase. The authorization
+    /// of its tokens tells: the revision does not, because another process may have written the same tokens with its lease.
+    fn spares(&self, core: &Core, stored: &Stored) -> bool {
+        let Some(remnant) = self.only else {
+            return false;
+        };
+        if remnant.revision == Some(stored.revision) {
+            return false;
+        }
+        let Ok(AccountAsRead { at, .. }) = read_account(&core.identity, stored) else {
+            return remnant.revision.is_some();
+        };
+        let account = at.held();
+        let known = self.authorization().or(remnant.authorization);
+        if known.is_some() && account.authorization == known {
+            return false;
+        }
+        let was_read = remnant.revision.is_some() && known.is_some();
+        was_read || remnant.is_before(account.tokens.as_ref(), core.now)
+    }
+
+    /// Returns the authorization that brought the known tokens.
+    fn authorization(&self) -> Option<AuthorizationId> {
+        let known = self.known.as_ref()?;
+        known.held().authorization
+    }
+
+    /// Returns what is left of the account. At a repetition the time of the first sign-out counts.
+    fn remnant(&self, core: &Core, revision: Option<Revision>) -> Remnant {
+        let earlier = match core.memory.erasure {
+            Erasure::Done => None,
+            Erasure::Failed(earlier) | Erasure::FailedAgain(earlier) => Some(earlier),
+        };
+        let earlier = self.only.or(earlier);
+        let known = earlier.and_then(|earlier| earlier.authorization);
+        let first = self.only.map(|first| first.signed_out);
+        Remnant {
+            revision: revision.or(self.only.and_then(|first| first.revision)),
+            authorization: self.authorization().or(known),
+            signed_out: first.unwrap_or(core.now),
+        }
+    }
+}
+
+impl Remnant {
+    /// Returns true if these tokens were received after the sign-out, as far as clocks tell: those of two hosts differ a
+    /// little, and a wall clock that was set since proves nothing.
+    fn is_before(&self, tokens: Option<&Tokens>, now: Moment) -> bool {
+        let differ = millis(SAME_TIME);
+        let after = self.signed_out.wall.0.saturating_add(differ);
+        let until = now.wall.0.saturating_add(differ);
+        let since = |tokens: &Tokens| after < tokens.received.0 && tokens.received.0 <= until;
+        tokens.is_some_and(since) && !self.signed_out.was_set(now)
+    }
 }
 
 /// Reads the slot, to erase and revoke its contents.
@@ -57,23 +114,21 @@ impl FindingAccount {
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let mut leaving = self.leaving;
         match found {
-            Ok(Some(stored)) if leaving.only.is_some_and(|only| only != stored.revision) => {
-                finish(core, *leaving, None)
-            }
+            Ok(Some(stored)) if leaving.spares(core, &stored) => finish(core, *leaving, None),
             Ok(Some(stored)) => {
                 let revision = stored.revision;
                 leaving.finds(core, &stored);
                 wait_in(Erasing::begin(core, leaving, revision, WRITES))
             }
             Ok(None) => finish(core, *leaving, None),
-            Err(()) => match leaving.only.or(core.held.revision) {
-                // Unreadable, but possibly erasable.
-                Some(revision) => wait_in(Erasing::begin(core, leaving, revision, WRITES)),
-                None => {
-                    let unknown = leaving.only;
-                    finish(core, *leaving, Some((StoreFlaw::Load, unknown)))
+            Err(()) => {
+                let remnant = leaving.remnant(core, core.held.revision);
+                match remnant.revision {
+                    // Unreadable, but possibly erasable.
+                    Some(revision) => wait_in(Erasing::begin(core, leaving, revision, WRITES)),
+                    None => finish(core, *leaving, Some((StoreFlaw::Load, remnant))),
                 }
-            },
+            }
         }
     }
 }
@@ -101,7 +156,7 @@ impl Erasing {
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
         let flaw = match outcome {
             Persistence::Done | Persistence::Conflict(None) => None,
-            Persistence::Conflict(Some(_)) if self.leaving.only.is_some() => None,
+            Persistence::Conflict(Some(stored)) if self.leaving.spares(core, &stored) => None,
             Persistence::Conflict(Some(stored)) if self.writes_left > 0 => {
                 let mut leaving = self.leaving;
                 leaving.finds(core, &stored);
@@ -115,7 +170,8 @@ impl Erasing {
             Persistence::Conflict(Some(_)) => Some(StoreFlaw::Conflict),
             Persistence::Failed => Some(StoreFlaw::Write),
         };
-        let flaw = flaw.map(|flaw| (flaw, Some(self.revision)));
+        let remnant = self.leaving.remnant(core, Some(self.revision));
+        let flaw = flaw.map(|flaw| (flaw, remnant));
         finish(core, *self.leaving, flaw)
     }
 }
@@ -141,14 +197,11 @@ impl Parting {
         Some(Self { id: ask.id, grant })
     }
 
-    /// Returns what is to be done with the tokens of a late response: those that arrive after a sign-out are revoked
-    /// (REFR-12), those of an overdue refresh are saved.
+    /// Returns the work that a late response causes. Tokens that arrive after a sign-out are revoked (REFR-12). For an overdue
+    /// refresh, see [`Overdue::answered`](crate::suspended::Overdue::answered).
     pub(crate) fn answered(self, core: &mut Core, outcome: Outcome) -> Option<Trigger> {
         let at = match self.grant {
-            PartingGrant::Overdue(overdue) => {
-                let late = overdue.answered(core, outcome)?;
-                return Some(Trigger::Save(Some(Box::new(late))));
-            }
+            PartingGrant::Overdue(overdue) => return overdue.answered(core, outcome),
             PartingGrant::Code(at) => at.late(core, outcome),
             PartingGrant::Device(at) => at.late(core, outcome),
             PartingGrant::Refresh(at) => at.late(core, outcome),
@@ -170,7 +223,7 @@ impl Parting {
 }
 
 /// Erases the registrations and revokes the tokens, whether the slot was erased or not.
-fn finish(core: &mut Core, leaving: Leaving, flaw: Option<(StoreFlaw, Option<Revision>)>) -> Step {
+fn finish(core: &mut Core, leaving: Leaving, flaw: Option<(StoreFlaw, Remnant)>) -> Step {
     let Leaving {
         known,
         unsaved,
@@ -187,10 +240,10 @@ fn finish(core: &mut Core, leaving: Leaving, flaw: Option<(StoreFlaw, Option<Rev
         // Another process may have written since.
         core.held.read_at = None;
     }
-    core.memory.erasure = match flaw.and_then(|(_, revision)| revision) {
+    core.memory.erasure = match flaw {
         None => Erasure::Done,
-        Some(revision) if only.is_some() => Erasure::FailedAgain(revision),
-        Some(revision) => Erasure::Failed(revision),
+        Some((_, remnant)) if only.is_some() => Erasure::FailedAgain(remnant),
+        Some((_, remnant)) => Erasure::Failed(remnant),
     };
     if let Some((flaw, _)) = flaw {
         core.held.read_at = None;

@@ -25,7 +25,6 @@ use crate::record::read_registration;
 use crate::report::{Decision, Forgotten};
 use crate::slot::{Slot, Stored};
 use crate::state::client::binding::drop_unused;
-use crate::state::client::known_client::registration_slot;
 use crate::state::save::SavingAccount;
 use crate::state::sign_out::revoke::Revoking;
 use crate::state::{Step, Work, wait_in};
@@ -189,7 +188,8 @@ fn is_shared(core: &Core) -> bool {
 impl Forgetting {
     fn begin(core: &mut Core, order: Order, then: Then) -> Work {
         let of = &order.registered;
-        let slot = registration_slot(core, &of.issuer, &of.redirect_uri);
+        let issuer = of.issuer.as_str();
+        let slot = core.identity.registration_slot(issuer, &of.redirect_uri);
         let ask = core.load(slot);
         Work::ForgettingClient(ForgettingClient {
             ask,

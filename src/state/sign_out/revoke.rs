@@ -117,7 +117,7 @@ impl Progress {
                 let progress = self;
                 return wait_in(Work::Revoking(Revoking { call, progress }));
             }
-            Called::Answered(at, response) => {
+            Called::Answered(at, response, _) => {
                 let flaw = judge(core, &at, &response).err();
                 (at, flaw)
             }

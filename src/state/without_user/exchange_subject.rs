@@ -53,7 +53,7 @@ impl ExchangingSubject {
                     at,
                 }));
             }
-            Called::Answered(idp, response) => (idp, response),
+            Called::Answered(idp, response, _) => (idp, response),
             Called::Failed(idp, CallFlaw::Unreachable) => {
                 if let Err(limited) = obtaining.requests.take() {
                     let cause = Cause::OutOfPatience(limited);

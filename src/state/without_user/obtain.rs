@@ -222,7 +222,7 @@ impl Obtaining {
         Ok(at.then(|client| Asked {
             client,
             resource: Resource {
-                id: std::sync::Arc::clone(&facts.id),
+                id: core.config().resource_as(&facts.id),
                 sent,
             },
             scopes,

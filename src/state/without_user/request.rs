@@ -18,6 +18,7 @@ use crate::state::sign_in::exchange::read_answer;
 use crate::state::sign_out::revoke::Revoking;
 use crate::state::{Next, Step, Work, wait_in};
 use crate::suspended::{AtIdp, Kept, Obtaining};
+use crate::time::Moment;
 use crate::wire::http_fields::is_transient;
 use crate::wire::token::{OAuthError, TokenAnswer, UnexpectedToken, authentication_wish};
 
@@ -78,7 +79,7 @@ impl Requesting {
     fn called(core: &mut Core, called: Called<MachineGrant>, obtaining: Box<Obtaining>) -> Step {
         match called {
             Called::Again(call) => wait_in(Work::Requesting(Self { call, obtaining })),
-            Called::Answered(at, response) => answered(core, obtaining, at, &response),
+            Called::Answered(at, response, from) => answered(core, obtaining, at, &response, from),
             Called::Failed(at, CallFlaw::Unreachable) => obtaining.later(core, at.issuer(), None),
             Called::Failed(at, CallFlaw::Final(cause)) => {
                 obtaining.fails(Stage::Token, at.issuer(), cause)
@@ -93,6 +94,7 @@ fn answered(
     mut obtaining: Box<Obtaining>,
     at: AtIssuer<MachineGrant>,
     response: &Response<Bytes>,
+    from: Moment,
 ) -> Step {
     let issuer = at.issuer().clone();
     match read_answer(core, response) {
@@ -104,7 +106,7 @@ fn answered(
             let seconds = granted.lifetime.seconds();
             match crate::state::dpop::judge(core, at.held().binding(), kind, assumed) {
                 Ok(binding) => {
-                    let at = at.redeemed(granted, binding, core.now);
+                    let at = at.redeemed(granted, binding, from);
                     core.report(|| Decision::TokenReceived {
                         issuer,
                         scopes: at.held().granted.clone(),

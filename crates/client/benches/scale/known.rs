@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use http::Method;
 use mcp_auth_client::{AsyncRedisStore, SharedStore};
 
+use crate::common::{for_each, number, row, user};
 use crate::records::{TEMPLATE, Template};
 use crate::world::{Gateway, World};
-use crate::{for_each, live, number, resident_mib, row, user};
+use crate::{live, resident_mib};
 use mcp_auth_testing::RedisServer;
 
 const PREFIX: &str = "known:";

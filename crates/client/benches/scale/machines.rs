@@ -12,8 +12,9 @@ use mcp_auth_machine::event::Abandon;
 use mcp_auth_machine::slot::{Revision, Slot, SlotKind, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
+use crate::common::{row, user};
+use crate::live;
 use crate::world::World;
-use crate::{live, row, user};
 
 /// Memory, and the bytes of the records that sign-ins leave.
 #[derive(Clone, Default)]

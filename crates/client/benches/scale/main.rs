@@ -6,7 +6,7 @@
 //!
 //! `SCALE_USERS` says how many users sign in (1,000 unless set), `SCALE_KNOWN` how many accounts the store holds for the
 //! process with many known principals (100,000 unless set; a hundredth of them is active), and `SCALE_ONLY` picks one
-//! part: `starting`, `parked`, `warm`, `storms`, `evicted` or `known`. `SCALE_ROUNDS` (5) says of how many times the best
+//! part: `starting`, `parked`, `warm`, `storms`, `at_rest` or `known`. `SCALE_ROUNDS` (5) says of how many times the best
 //! one is printed. The figures that need Redis are left out where there
 //! is no `redis-server`.
 #![allow(
@@ -16,7 +16,8 @@
     missing_docs
 )]
 
-mod evicted;
+mod at_rest;
+mod common;
 mod known;
 mod machines;
 mod records;
@@ -25,21 +26,13 @@ mod world;
 
 use std::alloc::System;
 
-use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use tokio::task::JoinSet;
-
+use self::common::{number, row};
 use self::world::World;
 use mcp_auth_testing::RedisServer;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-/// How many requests are under way at a time where the rate is measured.
-const AT_ONCE: usize = 64;
-
-fn row(name: &str, found: &str, limit: &str) {
-    println!("{name:<58} {found:>24}   {limit}");
-}
 
 /// Memory that is allocated now.
 fn live() -> i128 {
@@ -54,32 +47,6 @@ fn resident_mib() -> f64 {
         .and_then(|line| line.split_whitespace().next()?.parse().ok())
         .unwrap_or_default();
     kib / 1024.0
-}
-
-/// Runs one piece of work for each number, so many at a time.
-async fn for_each<F: Future<Output = ()> + Send + 'static>(
-    count: usize,
-    work: impl Fn(usize) -> F,
-) {
-    let mut tasks = JoinSet::new();
-    for number in 0..count {
-        if tasks.len() >= AT_ONCE {
-            tasks.join_next().await.unwrap().unwrap();
-        }
-        tasks.spawn(work(number));
-    }
-    while let Some(done) = tasks.join_next().await {
-        done.unwrap();
-    }
-}
-
-fn user(number: usize) -> String {
-    format!("user-{number:08}")
-}
-
-fn number(name: &str, default: usize) -> usize {
-    let set = std::env::var(name).ok();
-    set.map_or(default, |text| text.parse().unwrap())
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -106,15 +73,15 @@ async fn main() {
         tokens::storms(&world).await;
         tokens::many(&world).await;
     }
-    if !runs("evicted") && !runs("known") {
+    if !runs("at_rest") && !runs("known") {
         return;
     }
     let redis = match RedisServer::start() {
         Ok(redis) => redis,
         Err(error) => return println!("{error}; its figures are left out"),
     };
-    if runs("evicted") {
-        evicted::evicted(&world, &redis, users).await;
+    if runs("at_rest") {
+        at_rest::at_rest(&world, &redis).await;
     }
     if runs("known") {
         known::known(&world, &redis, number("SCALE_KNOWN", 100_000)).await;

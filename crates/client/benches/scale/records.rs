@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcp_auth_client::{AsyncRedisStore, SharedStore};
-use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
+use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
+use siphasher::sip128::SipHasher13;
 
 use crate::world::World;
 use mcp_auth_testing::RedisServer;
@@ -17,6 +20,8 @@ const PIPELINE: usize = 1_000;
 /// The account of the principal that signed in.
 pub(crate) struct Template {
     mcp_url: String,
+    /// The key of its revisions.
+    key: String,
     json: String,
 }
 
@@ -33,10 +38,12 @@ impl Template {
         let slot = Slot::account(TEMPLATE, &mcp_url);
         let get = get.arg(format!("{prefix}{slot}")).arg("contents");
         let record: String = get.query(&mut connection).unwrap();
-        let (_, json) = record.split_once(".{").unwrap();
+        let (sealed, json) = record.split_once(".{").unwrap();
+        let (_, key) = sealed.split_once('~').unwrap();
         let json = format!("{{{json}");
         assert_eq!(json.matches(&principal(TEMPLATE)).count(), 1);
-        Self { mcp_url, json }
+        let key = key.to_owned();
+        Self { mcp_url, key, json }
     }
 
     /// The same with servers that are reached with TLS, as those of a gateway are: this machine's URLs are parsed at
@@ -48,6 +55,7 @@ impl Template {
         Self {
             json: json.replace(issuer, "https://as.example.com"),
             mcp_url: format!("{mcp_url}/mcp"),
+            ..self
         }
     }
 
@@ -55,11 +63,14 @@ impl Template {
         &self.mcp_url
     }
 
-    /// The account of another principal: the record names it, with the digest of that.
+    /// The account of another principal: the record names it, with the revision of that.
     pub(crate) fn of(&self, name: &str) -> (Slot, Stored) {
         let json = self.json.replace(&principal(TEMPLATE), &principal(name));
-        let revision = Revision::of(json.as_bytes());
-        let contents = SlotContents::new(format!("v3.{revision}.{json}"));
+        let key = URL_SAFE_NO_PAD.decode(&self.key).unwrap();
+        let hash = SipHasher13::new_with_key(key.as_slice().try_into().unwrap());
+        let revision = URL_SAFE_NO_PAD.encode(hash.hash(json.as_bytes()).as_bytes());
+        let contents = SlotContents::new(format!("v3.{revision}~{}.{json}", self.key));
+        let revision = revision.parse().unwrap();
         let stored = Stored { revision, contents };
         (Slot::account(name, &self.mcp_url), stored)
     }

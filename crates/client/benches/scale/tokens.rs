@@ -11,19 +11,9 @@ use mcp_auth_client::{MemoryStore, SharedStore};
 use stats_alloc::Region;
 use tokio::task::JoinSet;
 
+use crate::common::{for_each, middle, rounds, row, user};
 use crate::world::{Gateway, World};
-use crate::{ALLOCATOR, for_each, number, resident_mib, row, user};
-
-/// How often a figure is measured that other programs disturb: the best one counts.
-pub(crate) fn rounds() -> usize {
-    number("SCALE_ROUNDS", 5)
-}
-
-/// The middle of several times.
-pub(crate) fn middle(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    *times.get(times.len() / 2).unwrap()
-}
+use crate::{ALLOCATOR, resident_mib};
 
 /// Tokens at hand.
 pub(crate) async fn warm(world: &Arc<World>, users: usize) {

@@ -124,7 +124,7 @@ struct Inner {
     warm: Arc<Warm>,
     servers: RwLock<HashMap<Arc<str>, Server>>,
     /// Records that are being read.
-    reads: Arc<Flights<(), AtRest>>,
+    reads: Arc<Flights<Option<u64>, AtRest>>,
     /// Refused tokens that a machine is judging.
     refusals: Arc<Flights<HeaderValue, ()>>,
 }
@@ -195,22 +195,23 @@ impl Accounts {
         if let Some(value) = self.read_token(server, principal, &operation).await? {
             return Ok(crate::secrets::bearer(value));
         }
-        let lease = self.lease(server, principal).await?;
         let target = Target {
             operation,
             method: method.clone(),
             url: server.url().into(),
         };
-        lease.client().wanted(target, Wish::IfThereIsOne).await
+        // On the heap: the futures of callers that need no machine stay small.
+        let asked = Box::pin(async {
+            let lease = self.lease(server, principal).await?;
+            lease.client().wanted(target, Wish::IfThereIsOne).await
+        });
+        asked.await
     }
 
     /// Returns the `Authorization` header of a valid bearer token that is in memory. `None`: ask with
     /// [`authorize`](Self::authorize), which looks into the store.
     pub fn token(&self, server: &Server, principal: &str) -> Option<HeaderValue> {
-        let lookup = Lookup {
-            server: server.url(),
-            principal,
-        };
+        let lookup = Lookup::of(server.url(), principal);
         let Found {
             authorization,
             is_due,
@@ -308,6 +309,8 @@ impl Accounts {
         let marked = mark::set(&self.0.parts, server, principal).await;
         let lease = self.lease(server, principal).await?;
         lease.client().sign_out().await?;
+        // A read that began meanwhile answers no caller that comes from now on.
+        self.0.warm.retract(&key);
         marked
     }
 
@@ -347,10 +350,7 @@ impl Accounts {
     /// Tells the machine, where there is one, that its token was accepted: a later refusal is answered with a refresh
     /// (USE-08).
     fn accepted(&self, server: &Server, principal: &str, operation: &Operation) {
-        let lookup = Lookup {
-            server: server.url(),
-            principal,
-        };
+        let lookup = Lookup::of(server.url(), principal);
         if self.0.warm.accepted(&lookup) {
             let event = Event::Accepted(operation.clone());
             self.0.table.note(&key(server, principal), event);
@@ -383,10 +383,7 @@ impl Accounts {
 }
 
 fn key(server: &Server, principal: impl Into<Arc<str>>) -> Key {
-    Key {
-        server: Arc::clone(&server.url),
-        principal: principal.into(),
-    }
+    Key::new(Arc::clone(&server.url), principal.into())
 }
 
 impl fmt::Debug for Accounts {

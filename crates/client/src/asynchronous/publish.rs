@@ -134,10 +134,7 @@ mod tests {
     use mcp_auth_machine::time::MonoMillis;
 
     fn publisher() -> Publisher {
-        let key = Key {
-            server: "https://mcp.example/mcp".into(),
-            principal: "alice".into(),
-        };
+        let key = Key::new("https://mcp.example/mcp".into(), "alice".into());
         Publisher::new(Arc::new(Warm::new(10, Surroundings::default())), key)
     }
 

@@ -410,7 +410,7 @@ async fn asynchronous(servers: Servers, network: Option<Network>) -> String {
     };
     assert_eq!(status, StatusCode::OK);
     client.close().await.unwrap();
-    playbook.text()
+    crate::in_order(&playbook.text())
 }
 
 #[tokio::test]

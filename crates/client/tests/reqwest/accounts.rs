@@ -311,6 +311,13 @@ async fn an_account_at_rest_is_read_without_a_machine() {
             .authorize(&server, "alice", "read", &Method::POST)
             .await
     ));
+    // A record for a machine is read once, and a principal without a name has no slot.
+    for (principal, reads) in [("alice", 1), ("", 0)] {
+        store.holds(0);
+        let told = accounts.authorize(&server, principal, "read", &Method::POST);
+        assert!(told.await.is_err());
+        assert_eq!(store.reads(), reads, "{principal:?}");
+    }
     let mut call_of_nobody = accounts.call(&server, "alice", "read", Method::POST);
     assert!(call_of_nobody.headers().await.unwrap().is_empty());
     assert_eq!(accounts.counts().machines, 0);
@@ -363,6 +370,11 @@ async fn rev_a_read_that_a_sign_out_overtakes_leaves_no_token_at_hand() {
     while other.counts().machines > 0 {
         tokio::task::yield_now().await;
     }
+    // The read is shared with no caller that comes after the sign-out.
+    let after = other
+        .authorize(&there, "alice", "read", &Method::POST)
+        .await;
+    assert!(matches!(after, Err(Stopped::NeedUser(_))), "{after:?}");
     store.opens();
     let _read_before = reader.await.unwrap();
     assert!(other.token(&there, "alice").is_none());

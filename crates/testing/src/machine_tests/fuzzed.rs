@@ -15,7 +15,7 @@ use mcp_auth_machine::{Action, Event};
 use super::reference;
 use super::world::scanner::alarming;
 use super::world::{Client, Setup, World};
-use super::{Host, MCP, REDIRECT, Store, StoreMode, config, state_of};
+use super::{Host, MCP, REDIRECT, START, Store, StoreMode, config, state_of};
 
 /// One target: its name, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
@@ -230,8 +230,9 @@ pub fn record(data: &[u8]) {
         ..Store::default()
     };
     let slot = mcp_auth_machine::slot::Slot::account("alice", MCP);
-    store.slots.insert(slot.to_string(), stored);
     let config = std::sync::Arc::new(config().build().unwrap());
+    super::at_rest(&config, "alice", &stored, START);
+    store.slots.insert(slot.to_string(), stored);
     let mut host = Host::on(config, store);
     let _token = host.token();
     host.wanted("x");

@@ -31,9 +31,10 @@ use mcp_auth_machine::action::{Grant, PersistSlot, Redirect, Why};
 use mcp_auth_machine::config::ConfigBuilder;
 use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::event::{Challenge, Operation};
-use mcp_auth_machine::slot::{SlotContents, Stored};
+use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
+use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::wire::callback::Callback;
-use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment};
+use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment, StoredBearer};
 
 pub use crate::conversation::{Conversation, START, Slots, response, seed};
 pub use crate::documents::{ISSUER as AS, MCP, METADATA as META, PRM, REDIRECT, REGISTER, TOKEN};
@@ -291,22 +292,26 @@ impl Host {
 
     /// Answers what asks for slots from a store that several hosts share, in any mode.
     pub fn share(&mut self, store: &mut Store) {
+        while self.share_one(store) {}
+    }
+
+    /// Answers the first action that asks for a slot; false without one.
+    pub fn share_one(&mut self, store: &mut Store) -> bool {
         assert_eq!(self.store.mode, StoreMode::Manual);
-        while let Some(at) = self
-            .actions
-            .iter()
-            .position(|action| matches!(action, Action::LoadSlot(_) | Action::PersistSlot(_)))
-        {
-            let event = match self.actions.remove(at) {
-                Some(Action::LoadSlot(load)) => {
-                    let found = store.slots.get(&load.slot().to_string()).cloned();
-                    load.found(found)
-                }
-                Some(Action::PersistSlot(persist)) => store.persist(persist),
-                other => panic!("{other:?}"),
-            };
-            self.handle(event);
-        }
+        let asks = |action: &Action| matches!(action, Action::LoadSlot(_) | Action::PersistSlot(_));
+        let Some(at) = self.actions.iter().position(asks) else {
+            return false;
+        };
+        let event = match self.actions.remove(at) {
+            Some(Action::LoadSlot(load)) => {
+                let found = store.slots.get(&load.slot().to_string()).cloned();
+                load.found(found)
+            }
+            Some(Action::PersistSlot(persist)) => store.persist(persist),
+            other => panic!("{other:?}"),
+        };
+        self.handle(event);
+        true
     }
 
     /// A heading in the playbook.
@@ -387,6 +392,51 @@ pub fn sealed(json: &str) -> Stored {
     Stored {
         revision: digest.parse().unwrap(),
         contents: SlotContents::new(format!("v1.{digest}.{json}")),
+    }
+}
+
+/// The token that a stored account has at rest, which must be the one that a new machine offers. `None`: only a machine can
+/// tell.
+pub fn at_rest(
+    config: &Arc<Config>,
+    principal: &str,
+    stored: &Stored,
+    now: Moment,
+) -> Option<StoredBearer> {
+    let found = StoredBearer::read(config, principal, stored, now)?;
+    let offered = offered(config, principal, stored, now);
+    let (authorization, expires) = offered.expect("a token at rest that no machine offers");
+    assert_eq!(
+        (&found.authorization, found.expires),
+        (&authorization, expires)
+    );
+    assert!(found.authorization.is_sensitive());
+    Some(found)
+}
+
+/// The token that a new machine offers for this account, with its expiry.
+pub fn offered(
+    config: &Arc<Config>,
+    principal: &str,
+    stored: &Stored,
+    now: Moment,
+) -> Option<(HeaderValue, Option<UnixMillis>)> {
+    let mut machine = AuthMachine::new(Arc::clone(config), principal, now);
+    machine.handle(now, Event::Wanted(Operation::new("x")));
+    loop {
+        match machine.poll_action()? {
+            Action::LoadSlot(load)
+                if load.slot() == Slot::account(principal, config.mcp_url().as_str()) =>
+            {
+                machine.handle(now, load.found(Some(stored.clone())));
+            }
+            Action::Report(_) => {}
+            Action::Ready(grant) => {
+                let value = machine.bearer(now, config.mcp_url().as_str()).ok()?;
+                return Some((value, grant.expires));
+            }
+            _ => return None,
+        }
     }
 }
 

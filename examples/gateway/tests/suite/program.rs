@@ -152,7 +152,7 @@ fn errors_of_settings_are_sentences_with_the_next_step() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_is_away_is_named_at_the_start_and_answers_503_until_it_returns() {
+async fn a_redis_that_is_away_is_named_with_its_reason_and_answers_503_until_it_returns() {
     let mut redis = block_in_place(RedisServer::start).unwrap();
     block_in_place(|| redis.stop());
     let url = redis.url().replace("redis://", "redis://:hidden@");
@@ -185,14 +185,24 @@ async fn a_redis_that_is_away_is_named_at_the_start_and_answers_503_until_it_ret
         sleep(Duration::from_millis(50)).await;
     }
     sleep(Duration::from_millis(1_500)).await;
+    // While the gateway runs, an outage has its reason too.
+    block_in_place(|| redis.stop());
+    for _ in 0..2 {
+        let (status, ..) = alice.get(&format!("{origin}/status")).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    }
     gateway.terminate();
     let said = block_in_place(|| gateway.said());
     let place = format!("Redis at 127.0.0.1:{}", redis.port());
-    assert!(
-        said.starts_with(&format!("{place} cannot be read: ")),
+    let fails = format!("{place} fails: ");
+    assert!(said.starts_with(&fails), "{said}");
+    assert_eq!(said.matches(&fails).count(), 2, "{said}");
+    assert!(said.contains("Connection refused"), "{said}");
+    assert_eq!(
+        said.matches(&format!("{place} answers.")).count(),
+        1,
         "{said}"
     );
-    assert!(said.contains(&format!("{place} answers.")), "{said}");
     assert!(!said.contains("hidden"), "{said}");
 }
 

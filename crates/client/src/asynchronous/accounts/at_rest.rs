@@ -5,14 +5,16 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::flights::Share;
-use super::warm::Key;
+use super::warm::{Key, cleared};
 use super::{Accounts, Server, key};
-use crate::async_store::load_from;
+use crate::async_store::read_from;
 use crate::asynchronous::job::Stopped;
 use crate::meter;
-use mcp_auth_machine::action::{Grant, LoadSlot, NeedUser};
+use crate::store::{StoreError, loaded};
+use mcp_auth_machine::action::{Grant, NeedUser};
 use mcp_auth_machine::event::Operation;
-use mcp_auth_machine::{Action, AuthMachine, Event, Failure};
+use mcp_auth_machine::slot::{Slot, Stored};
+use mcp_auth_machine::{Action, AuthMachine, Event, Failure, StoredBearer};
 
 /// The answer of an account record to a request for a token.
 #[derive(Clone)]
@@ -24,6 +26,9 @@ pub(super) enum AtRest {
     NeedsTheUser(NeedUser),
     Failed(Box<Failure>),
 }
+
+/// A slot that was read.
+type Known = (Slot, Result<Option<Stored>, StoreError>);
 
 impl AtRest {
     /// Returns the answer to a caller with this operation.
@@ -77,17 +82,19 @@ impl Accounts {
             judged.wait().await;
             return Ok(self.token(server, principal));
         }
-        let found = match self.0.reads.join(&key, ()) {
+        // A read from before a change of the account is shared with no caller that comes after it.
+        let changes = self.0.warm.changes(&key);
+        let found = match self.0.reads.join(&key, changes) {
             Share::Lead(lead) => {
-                let found = self.read(server, &key, operation).await;
+                let found = self.read(server, &key, operation, changes).await;
                 lead.end(|| found.clone());
                 found
             }
             Share::Follow(shared) => match shared.wait().await {
                 Some(found) => found,
-                None => self.read(server, &key, operation).await,
+                None => self.read(server, &key, operation, changes).await,
             },
-            Share::Alone => self.read(server, &key, operation).await,
+            Share::Alone => self.read(server, &key, operation, changes).await,
             Share::Full => {
                 meter::busy();
                 return Err(Stopped::Busy);
@@ -96,19 +103,56 @@ impl Accounts {
         found.told(operation)
     }
 
-    async fn read(&self, server: &Server, key: &Key, operation: &Operation) -> AtRest {
-        let changes = self.0.warm.changes(key);
-        let now = self.0.warm.now();
+    /// Reads the account. `changes`: the number of its changes before the read.
+    async fn read(
+        &self,
+        server: &Server,
+        key: &Key,
+        operation: &Operation,
+        changes: Option<u64>,
+    ) -> AtRest {
+        let warm = &self.0.warm;
+        let slot = Slot::account(&key.principal, server.url());
+        // A principal without a name has no slot.
+        let found = match &*key.principal {
+            "" => None,
+            _named => Some(read_from(&self.0.parts.store, slot).await),
+        };
+        let now = warm.now();
+        // Most records need no machine.
+        if let Some(Ok(Some(stored))) = &found
+            && let Some(found) = StoredBearer::read(&server.config, &key.principal, stored, now)
+        {
+            let value = found.authorization;
+            warm.publish_unchanged(key, value.clone(), found.expires, now, changes);
+            return AtRest::Token(value);
+        }
+        let known = found.map(|found| (slot, found));
+        // On the heap, as few callers need it.
+        Box::pin(self.judge(server, key, operation, known, changes)).await
+    }
+
+    /// Has a machine judge the account that was read.
+    async fn judge(
+        &self,
+        server: &Server,
+        key: &Key,
+        operation: &Operation,
+        known: Option<Known>,
+        changes: Option<u64>,
+    ) -> AtRest {
+        let warm = &self.0.warm;
+        let now = warm.now();
         let mut machine = AuthMachine::new(server.config.clone(), Arc::clone(&key.principal), now);
         machine.handle(now, Event::Wanted(operation.clone()));
-        match self.first_answer(&mut machine).await {
+        match self.first_answer(&mut machine, known).await {
             Some(Action::Ready(grant)) => {
-                let now = self.0.warm.now();
+                let now = warm.now();
                 let Ok(value) = machine.bearer(now, server.url()) else {
                     return AtRest::NeedsAMachine;
                 };
-                let warm = &self.0.warm;
-                warm.publish_unchanged(key, &value, grant.expires, now, changes);
+                let cleared = cleared(&value);
+                warm.publish_unchanged(key, cleared, grant.expires, now, changes);
                 AtRest::Token(value)
             }
             Some(Action::NeedUser(need)) => AtRest::NeedsTheUser(need),
@@ -136,17 +180,35 @@ impl Accounts {
     ) -> Result<Option<Grant>, Stopped> {
         let now = self.0.warm.now();
         let mut machine = AuthMachine::new(server.config.clone(), principal, now);
-        if let Some(Action::Error(failure)) = self.first_answer(&mut machine).await {
+        if let Some(Action::Error(failure)) = self.first_answer(&mut machine, None).await {
             return Err(Stopped::Failed(failure));
         }
         Ok(machine.grant())
     }
 
-    /// Reads the slots that a machine asks for, up to its first action that is neither a read nor a report.
-    async fn first_answer(&self, machine: &mut AuthMachine) -> Option<Action> {
+    /// Reads the slots that a machine asks for, up to its first action that is neither a read nor a report. One has been read
+    /// already.
+    async fn first_answer(
+        &self,
+        machine: &mut AuthMachine,
+        mut known: Option<Known>,
+    ) -> Option<Action> {
         loop {
             match machine.poll_action()? {
-                Action::LoadSlot(load) => self.loads(machine, load).await,
+                Action::LoadSlot(load) => {
+                    let slot = load.slot();
+                    let found = match known.take() {
+                        Some((own, found)) if own == slot => found,
+                        Some(_) | None => read_from(&self.0.parts.store, slot).await,
+                    };
+                    let (loaded, trouble) = loaded(load, found);
+                    #[cfg(feature = "tracing")]
+                    if let Some(error) = &trouble {
+                        tracing::warn!(%error);
+                    }
+                    drop(trouble);
+                    machine.handle(self.0.warm.now(), loaded);
+                }
                 Action::Report(_) => {}
                 answer @ (Action::Ready(_)
                 | Action::NeedUser(_)
@@ -159,15 +221,5 @@ impl Accounts {
                 | Action::ShowCode(_)) => return Some(answer),
             }
         }
-    }
-
-    async fn loads(&self, machine: &mut AuthMachine, load: LoadSlot) {
-        let (loaded, trouble) = load_from(&self.0.parts.store, load).await;
-        #[cfg(feature = "tracing")]
-        if let Some(error) = &trouble {
-            tracing::warn!(%error);
-        }
-        drop(trouble);
-        machine.handle(self.0.warm.now(), loaded);
     }
 }

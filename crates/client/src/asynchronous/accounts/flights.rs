@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::warm::Key;
+use super::warm::{Digests, Key};
 
 /// How long callers wait for the work of another one, whose future its host may have stopped polling. After that they do
 /// the work themselves.
@@ -22,7 +22,7 @@ pub(super) struct Flights<A, R> {
 }
 
 struct State<A, R> {
-    flights: HashMap<Key, Flight<A, R>>,
+    flights: HashMap<Key, Flight<A, R>, Digests>,
     /// Counts the work.
     count: u64,
 }
@@ -139,7 +139,7 @@ impl<A, R> Flights<A, R> {
         Arc::new(Self {
             most,
             state: Mutex::new(State {
-                flights: HashMap::new(),
+                flights: HashMap::default(),
                 count: 0,
             }),
         })
@@ -188,10 +188,7 @@ mod tests {
     use super::*;
 
     fn key() -> Key {
-        Key {
-            server: "https://mcp.example/mcp".into(),
-            principal: "alice".into(),
-        }
+        Key::new("https://mcp.example/mcp".into(), "alice".into())
     }
 
     fn lead(flights: &Arc<Flights<u8, u8>>, about: u8) -> Lead<u8, u8> {

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::super::client::Client;
 use super::super::job::Stopped;
 use super::super::saver::Unsaved;
-use super::warm::Key;
+use super::warm::{Digests, Key};
 use crate::clock::{Surroundings, millis};
 use crate::meter::{self, Waits};
 use mcp_auth_machine::Event;
@@ -32,7 +32,7 @@ pub(super) struct Table {
 
 #[derive(Default)]
 struct State {
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<Key, Entry, Digests>,
     /// Machines that became idle, each once: about in the order of their last use.
     idle: VecDeque<Key>,
     waiting: usize,

@@ -1,15 +1,15 @@
 //! Valid tokens, in memory that every task can read.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::sync::Arc;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use quick_cache::Equivalent;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{Equivalent, UnitWeighter};
 use zeroize::Zeroizing;
 
 use crate::clock::{Surroundings, millis};
@@ -33,33 +33,84 @@ const LATER: Duration = Duration::from_secs(10);
 pub(crate) struct Key {
     pub(crate) server: Arc<str>,
     pub(crate) principal: Arc<str>,
+    digest: u64,
 }
 
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Lookup::of(self).hash(state);
-    }
-}
-
-/// A [`Key`] that is borrowed.
-#[derive(Hash)]
-pub(super) struct Lookup<'a> {
-    pub(super) server: &'a str,
-    pub(super) principal: &'a str,
-}
-
-impl<'a> Lookup<'a> {
-    fn of(key: &'a Key) -> Self {
+impl Key {
+    pub(crate) fn new(server: Arc<str>, principal: Arc<str>) -> Self {
+        let digest = digest(&server, &principal);
         Self {
-            server: &key.server,
-            principal: &key.principal,
+            server,
+            principal,
+            digest,
         }
     }
 }
 
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.digest);
+    }
+}
+
+/// A [`Key`] that is borrowed.
+pub(super) struct Lookup<'a> {
+    server: &'a str,
+    principal: &'a str,
+    digest: u64,
+}
+
+impl<'a> Lookup<'a> {
+    pub(super) fn of(server: &'a str, principal: &'a str) -> Self {
+        Self {
+            server,
+            principal,
+            digest: digest(server, principal),
+        }
+    }
+}
+
+/// The texts are digested once, for all tables: under a secret of this process, so that users cannot choose principals that
+/// collide.
+fn digest(server: &str, principal: &str) -> u64 {
+    static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    SECRET.hash_one((server, principal))
+}
+
+impl Hash for Lookup<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.digest);
+    }
+}
+
+/// The hash of a [`Key`] in a table: its digest.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Digest(u64);
+
+impl Hasher for Digest {
+    fn write_u64(&mut self, digest: u64) {
+        self.0 = digest;
+    }
+
+    /// Keys write one number.
+    fn write(&mut self, bytes: &[u8]) {
+        let number = bytes.first_chunk().copied().unwrap_or_default();
+        self.0 ^= u64::from_ne_bytes(number);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// How the tables of accounts hash.
+pub(super) type Digests = BuildHasherDefault<Digest>;
+
 impl Equivalent<Key> for Lookup<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        *self.principal == *key.principal && *self.server == *key.server
+        self.digest == key.digest
+            && *self.principal == *key.principal
+            && *self.server == *key.server
     }
 }
 
@@ -90,7 +141,7 @@ pub(super) struct Found {
 /// The tokens that were used last, up to a fixed number. The bytes of an entry are erased when nothing refers to
 /// them any more.
 pub(crate) struct Warm {
-    entries: Cache<Key, Arc<Entry>>,
+    entries: Cache<Key, Arc<Entry>, UnitWeighter, Digests>,
     hits: AtomicU64,
     /// How often something about an account changed; accounts share these counters.
     changes: Box<[AtomicU64]>,
@@ -100,8 +151,15 @@ pub(crate) struct Warm {
 
 impl Warm {
     pub(crate) fn new(capacity: usize, around: Surroundings) -> Self {
+        let most = u64::try_from(capacity).unwrap_or(u64::MAX);
         Self {
-            entries: Cache::new(capacity),
+            entries: Cache::with(
+                capacity,
+                most,
+                UnitWeighter,
+                Digests::default(),
+                DefaultLifecycle::default(),
+            ),
             hits: AtomicU64::new(0),
             changes: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
@@ -110,8 +168,7 @@ impl Warm {
     }
 
     fn counter(&self, key: &Key) -> Option<&AtomicU64> {
-        let hash = self.hasher.hash_one(key);
-        let place = usize::try_from(hash.checked_rem(COUNTERS)?).ok()?;
+        let place = usize::try_from(key.digest.checked_rem(COUNTERS)?).ok()?;
         self.changes.get(place)
     }
 
@@ -127,11 +184,11 @@ impl Warm {
     }
 
     /// Lets readers have a token that was read from the store, unless something about the account changed since: a
-    /// sign-out, a refusal, or the token of a machine.
+    /// sign-out, a refusal, or the token of a machine. Its bytes are in memory that is erased in the end.
     pub(super) fn publish_unchanged(
         &self,
         key: &Key,
-        authorization: &HeaderValue,
+        authorization: HeaderValue,
         expires: Option<UnixMillis>,
         now: Moment,
         changes: Option<u64>,
@@ -140,10 +197,10 @@ impl Warm {
         if is_held || changes.is_none() || self.changes(key) != changes {
             return;
         }
-        self.insert(key, authorization, expires, now);
+        self.insert(key, authorization.clone(), expires, now);
         // A change between the look and the entry.
         if self.changes(key) != changes {
-            self.remove(key, authorization);
+            self.remove(key, &authorization);
         }
     }
 
@@ -206,13 +263,13 @@ impl Warm {
         now: Moment,
     ) {
         self.changed(key);
-        self.insert(key, authorization, expires, now);
+        self.insert(key, cleared(authorization), expires, now);
     }
 
     fn insert(
         &self,
         key: &Key,
-        authorization: &HeaderValue,
+        authorization: HeaderValue,
         expires: Option<UnixMillis>,
         now: Moment,
     ) {
@@ -220,21 +277,16 @@ impl Warm {
             Some(expires) => expires.0.saturating_sub(now.wall.0),
             None => millis(UNSTATED),
         };
-        let owned = Zeroizing::new(authorization.as_bytes().to_vec());
-        let Ok(mut kept) = HeaderValue::from_maybe_shared(Bytes::from_owner(owned)) else {
-            return;
-        };
         if left == 0 {
             self.entries.remove(key);
             return;
         }
-        kept.set_sensitive(true);
         let margin = millis(MARGIN).min(left / 10);
         // Those that were obtained together are not refreshed together.
-        let spread = self.spread(authorization, margin / 2);
+        let spread = self.spread(&authorization, margin / 2);
         let ahead = margin.saturating_sub(spread);
         let entry = Entry {
-            authorization: kept,
+            authorization,
             until: now.plus(Duration::from_millis(left)),
             refresh_at: AtomicU64::new(now.mono.0.saturating_add(left.saturating_sub(ahead))),
             refreshes: AtomicBool::new(false),
@@ -290,6 +342,16 @@ impl Warm {
     pub(super) fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
     }
+}
+
+/// Returns a copy of a value in memory that is erased in the end.
+pub(super) fn cleared(authorization: &HeaderValue) -> HeaderValue {
+    let owned = Zeroizing::new(authorization.as_bytes().to_vec());
+    let copy = HeaderValue::from_maybe_shared(Bytes::from_owner(owned));
+    // The bytes of a value make a value.
+    let mut copy = copy.unwrap_or_else(|_| authorization.clone());
+    copy.set_sensitive(true);
+    copy
 }
 
 impl fmt::Debug for Warm {

@@ -159,8 +159,14 @@ impl World {
                 Action::SendRequest(send) => Some(send.id()),
                 _ => None,
             };
-            self.ledger.asks_for(at, newest);
+            // A registration is read beside the request for the metadata of its server (REG-31): that is still waited for.
+            let loads = matches!(&action, Action::LoadSlot(_));
+            let beside = loads && instance.is_in("fetching_server");
+            if !beside {
+                self.ledger.asks_for(at, newest);
+            }
             match &action {
+                Action::LoadSlot(_) if beside => {}
                 Action::LoadSlot(_) | Action::PersistSlot(_) => instance.at_store = true,
                 Action::SendRequest(_) | Action::Sign(_) | Action::ObtainAssertion(_) => {
                     instance.at_store = false;
@@ -175,9 +181,9 @@ impl World {
             match &action {
                 Action::SendRequest(send) => {
                     self.ledger.sent(at, send, &self.shelf, &mut self.facts);
-                    let alone = self.setup.instances == 1;
-                    self.ledger
-                        .refreshes(at, send, now, (self.shelf.tampered, alone));
+                    self.ledger.refreshes(at, send, now, self.shelf.tampered);
+                    let limit = send.time_limit().as_millis() as u64;
+                    self.ledger.asks_at(at, send.id(), now.mono.0, limit);
                 }
                 Action::PersistSlot(persist) => {
                     let written = persist.write().map(|stored| stored.revision.to_string());
@@ -208,6 +214,12 @@ impl World {
                 }
                 Action::Ready(grant) => {
                     let bearer = instance.presents(now);
+                    if let Some(bearer) = &bearer
+                        && self.setup.instances == 1
+                        && !self.shelf.tampered
+                    {
+                        self.ledger.outlives_no_sign_out(at, bearer);
+                    }
                     let refused = |sent: &Option<String>| sent.is_some() && *sent == bearer;
                     instance.wishes.retain(|_, sent| refused(sent));
                     instance.refused_again = instance.wishes.keys().cloned().collect();

@@ -12,6 +12,7 @@ pub mod documents;
 pub mod facts;
 mod heal;
 mod instance;
+mod late;
 mod moments;
 mod moves;
 mod resource;
@@ -219,6 +220,12 @@ impl World {
             }
             Move::SignOut(at) => {
                 self.facts.note("signed out");
+                // By a clock that is behind, tokens from before the sign-out seem to have come later.
+                let behind = self.now.wall.0 < self.latest;
+                let access = self.shelf.account().and_then(moments::access_of);
+                if let Some(access) = access.filter(|_| !behind) {
+                    self.ledger.signs_out_of(at, &access);
+                }
                 self.ledger.signed_out(at);
                 self.tell(at, Event::SignedOut);
             }
@@ -232,6 +239,10 @@ impl World {
             Move::SetClock { at, forward } => self.set_clock(at, forward),
             Move::SignOutBeside(at) => self.sign_out_beside(at),
             Move::Nonces(at) => self.nonces(at),
+            Move::Late { at, steps, usable } => self.late(at, steps, usable),
+            Move::SavedTwice(at) => self.saved_twice(at),
+            Move::SignOutTwice(at) => self.sign_out_twice(at),
+            Move::SignOutUnread(at) => self.sign_out_unread(at),
         }
     }
 

@@ -6,7 +6,7 @@ use mcp_auth_machine::event::{Challenge, Observed};
 use mcp_auth_machine::{Action, Event, Phase};
 
 use super::instance::Instance;
-use super::{Client, Habit, How, MCP, Move, THIRD, World};
+use super::{Client, Habit, How, MCP, Move, OPERATION, PRM, THIRD, World};
 
 /// How long a refresh lease lasts, in milliseconds.
 const LEASE: u64 = 35_000;
@@ -16,7 +16,7 @@ const WORKS_AGAIN: u64 = 6_000;
 const SET: u64 = 60_000;
 
 /// Whether a machine writes the account.
-fn writes_account(action: &Action) -> Option<&PersistSlot> {
+pub(super) fn writes_account(action: &Action) -> Option<&PersistSlot> {
     match action {
         Action::PersistSlot(persist) if persist.slot().to_string().starts_with("account/") => {
             Some(persist)
@@ -25,19 +25,27 @@ fn writes_account(action: &Action) -> Option<&PersistSlot> {
     }
 }
 
-fn is_of_store(action: &Action) -> bool {
+pub(super) fn is_of_store(action: &Action) -> bool {
     matches!(action, Action::LoadSlot(_) | Action::PersistSlot(_))
 }
 
-/// The refresh token of an account record.
-fn refresh_of(contents: &str) -> Option<String> {
+/// A token of an account record.
+fn token_of(contents: &str, kind: &str) -> Option<String> {
     let text = crate::spelled_out(contents);
     let account: serde_json::Value = serde_json::from_str(&text).ok()?;
-    Some(account["tokens"]["refresh"].as_str()?.to_owned())
+    Some(account["tokens"][kind].as_str()?.to_owned())
+}
+
+pub(super) fn refresh_of(contents: &str) -> Option<String> {
+    token_of(contents, "refresh")
+}
+
+pub(super) fn access_of(contents: &str) -> Option<String> {
+    token_of(contents, "access")
 }
 
 impl Instance {
-    fn is_in(&self, state: &str) -> bool {
+    pub(super) fn is_in(&self, state: &str) -> bool {
         matches!(self.machine.phase(), Phase::Working(name) if name == state)
     }
 
@@ -66,13 +74,27 @@ impl World {
         if self.elsewhere(at).is_some() {
             return Some(Move::SignOutBeside(at));
         }
+        if self.saves_beside_another(at).is_some() {
+            return Some(Move::SavedTwice(at));
+        }
+        if self.refreshes(at).is_some() && pick % 8 < 5 {
+            let steps = (pick / 8 % 7) as u8;
+            let usable = !(pick / 56).is_multiple_of(2);
+            return Some(Move::Late { at, steps, usable });
+        }
+        if self.waits_beside_a_token(at) && pick.is_multiple_of(8) {
+            return Some(Move::SignOutTwice(at));
+        }
+        if self.is_signed_in(at) && pick.is_multiple_of(16) {
+            return Some(Move::SignOutUnread(at));
+        }
         let rests = instance.actions.is_empty() && instance.machine.phase() == Phase::Resting;
         let bound = self.setup.client == Client::Bound && instance.machine.grant().is_some();
         (bound && rests).then_some(Move::Nonces(at))
     }
 
     /// Answers everything that an instance asks of the store.
-    fn answer_store(&mut self, at: usize, writes: How) {
+    pub(super) fn answer_store(&mut self, at: usize, writes: How) {
         let of_store = |instance: &Instance| instance.actions.iter().position(is_of_store);
         for _ in 0..16 {
             let Some(action) = of_store(&self.instances[at]) else {
@@ -196,6 +218,65 @@ impl World {
                 return;
             };
             self.wait(due.0.saturating_sub(self.now.mono.0));
+        }
+    }
+
+    // ---- A sign-out while an operation waits twice
+
+    /// An operation waits for an authorization, beside a token.
+    fn waits_beside_a_token(&self, at: usize) -> bool {
+        let instance = &self.instances[at];
+        let waits = instance.wishes.contains_key(OPERATION);
+        let machine = &instance.machine;
+        let phase = machine.phase();
+        waits && phase == Phase::AwaitingUser && machine.grant().is_some() && !self.is_busy(at)
+    }
+
+    /// The user signs out while an operation that waits for an authorization is refused again: it is answered once (S50).
+    pub(super) fn sign_out_twice(&mut self, at: usize) {
+        if !self.waits_beside_a_token(at) {
+            return;
+        }
+        let Some(sent) = self.token(at) else {
+            return;
+        };
+        self.facts
+            .note("signed out of two requests of one operation");
+        self.ledger.external(at);
+        let line = format!("Bearer resource_metadata=\"{PRM}\"");
+        self.challenge(at, OPERATION, 401, &line, Some(&sent));
+        self.apply(Move::SignOut(at));
+    }
+
+    // ---- A sign-out while the store cannot be read
+
+    fn is_signed_in(&self, at: usize) -> bool {
+        let alone = self.setup.instances == 1 && !self.shelf.tampered;
+        let rests = !self.is_busy(at) && self.instances[at].machine.phase() == Phase::Resting;
+        alone && rests && self.shelf.account().and_then(access_of).is_some()
+    }
+
+    /// A process starts while the store cannot be read, and the user signs out. Once it can be read, an operation wants a token
+    /// (S62).
+    pub(super) fn sign_out_unread(&mut self, at: usize) {
+        if !self.is_signed_in(at) {
+            return;
+        }
+        self.facts
+            .note("signed out while the store could not be read");
+        self.apply(Move::Crash { at, keeps: true });
+        self.fail_loads(at);
+        self.apply(Move::SignOut(at));
+        self.fail_loads(at);
+        self.ledger.external(at);
+        self.wants(at, OPERATION);
+        self.answer_store(at, How::Honest);
+    }
+
+    fn fail_loads(&mut self, at: usize) {
+        let loads = |action: &Action| matches!(action, Action::LoadSlot(_));
+        while let Some(load) = self.instances[at].actions.iter().position(loads) {
+            self.answer(at, load, How::Fails);
         }
     }
 

@@ -146,6 +146,18 @@ pub enum Move {
     SignOutBeside(usize),
     /// The MCP server wants another nonce for each request.
     Nonces(usize),
+    /// The answer to a refresh comes after its time limit, so many steps into the next try; its access token may be unusable.
+    Late {
+        at: usize,
+        steps: u8,
+        usable: bool,
+    },
+    /// Tokens are written again after another instance has refreshed them.
+    SavedTwice(usize),
+    /// The user signs out while an operation that waits for an authorization is refused again.
+    SignOutTwice(usize),
+    /// A process starts while the store cannot be read, and the user signs out.
+    SignOutUnread(usize),
 }
 
 /// Unsolicited events: each alone, and in pairs, in every state.
@@ -293,6 +305,10 @@ impl Move {
             Self::SetClock { forward, .. } => Self::SetClock { at, forward },
             Self::SignOutBeside(_) => Self::SignOutBeside(at),
             Self::Nonces(_) => Self::Nonces(at),
+            Self::Late { steps, usable, .. } => Self::Late { at, steps, usable },
+            Self::SavedTwice(_) => Self::SavedTwice(at),
+            Self::SignOutTwice(_) => Self::SignOutTwice(at),
+            Self::SignOutUnread(_) => Self::SignOutUnread(at),
             Self::Names(_)
             | Self::Lists(..)
             | Self::Document { .. }

@@ -106,7 +106,7 @@ impl World {
         self.tell(at, Event::Wanted(Operation::new(operation)));
     }
 
-    fn challenge(
+    pub(super) fn challenge(
         &mut self,
         at: usize,
         operation: &str,

@@ -217,7 +217,7 @@ impl World {
                 let text =
                     format!(r#"{{"error":"{error}","error_description":"{POISON}\u001b[31m"}}"#);
                 let status = if error == "invalid_client" { 401 } else { 400 };
-                self.told(at, &request, waited, status, &text);
+                self.told((at, send.id()), &request, waited, status, &text);
                 send.response(response(status, &[], &text))
             }
             How::Honest
@@ -228,6 +228,7 @@ impl World {
             | How::Slow(_)
             | How::Says(_)
             | How::Forgotten => {
+                let replaces = self.takes_late(at, &request);
                 late = how == How::Honest && self.is_late(at, send.id(), &request, to);
                 let waits = waited && self.is_refreshing(at);
                 let (status, mut text) = self.reply(&request, &url, to, how);
@@ -244,9 +245,9 @@ impl World {
                 if waited {
                     self.ledger.describes(at, &url, &text);
                 }
-                self.told(at, &request, waited && counts, status, &text);
-                if waits && status == 200 {
-                    self.ledger.replaced(at, &body(&request), &text);
+                self.told((at, send.id()), &request, waited && counts, status, &text);
+                if (waits || replaces) && status == 200 {
+                    self.ledger.replaced(at, send.id(), &body(&request), &text);
                 }
                 came = text.clone();
                 let mut headers = vec![("content-type", "application/json")];
@@ -262,7 +263,7 @@ impl World {
         let queued = self.instances[at].actions.len();
         self.tell(at, event);
         if late {
-            self.is_taken(at, queued, &came);
+            self.is_taken(at, queued, &body(&request), &came);
         }
         let late = |action: &Action| match action {
             Action::Error(failure) => !matches!(failure.cause, Cause::Refused(_)),
@@ -292,21 +293,32 @@ impl World {
             Phase::Working(name) => name == "pausing",
             Phase::AwaitingUser | Phase::AwaitingDevice => false,
         };
-        let free = free && !machine.has_unsaved() && !self.shelf.tampered;
         let honest = to.is_some_and(|to| to == 0 || to == 2);
+        free && honest && self.takes_late(at, request) && self.ledger.is_last_refresh(at, id)
+    }
+
+    /// Whether an instance takes the answer to this refresh, whenever it comes.
+    pub(super) fn takes_late(&mut self, at: usize, request: &Request<bytes::Bytes>) -> bool {
         let form = body(request);
         let grant = get(&form, "grant_type");
         let refreshes = grant.as_deref() == Some("refresh_token");
+        let free = !self.instances[at].machine.has_unsaved() && !self.shelf.tampered;
         let stored = self.shelf.account();
-        free && honest && refreshes && self.ledger.takes_late(at, id, &form, stored)
+        free && refreshes && self.ledger.takes_late(at, &form, stored)
     }
 
     /// The tokens of a late answer are written to the account (S59).
-    fn is_taken(&mut self, at: usize, queued: usize, answer: &str) {
+    fn is_taken(&mut self, at: usize, queued: usize, form: &[(String, String)], answer: &str) {
         let answer: serde_json::Value = serde_json::from_str(answer).unwrap_or_default();
         let Some(access) = answer["access_token"].as_str() else {
             return;
         };
+        if get(form, "refresh_token").as_deref() == answer["refresh_token"].as_str()
+            || answer["refresh_token"].is_null()
+        {
+            // The access token may have expired meanwhile.
+            return;
+        }
         if answer["scope"].is_string() {
             // The token may be for other scopes, and is then of no use (REFR-03).
             return;
@@ -329,7 +341,7 @@ impl World {
     /// An instance hears a whole answer; whether it still waits for it.
     fn told(
         &mut self,
-        at: usize,
+        (at, id): (usize, u64),
         request: &Request<bytes::Bytes>,
         waited: bool,
         status: u16,
@@ -345,7 +357,7 @@ impl World {
         let is_error = answer["error"].is_string();
         let granted = status == 200 && answer["access_token"].is_string() && !is_error;
         if granted && url.ends_with("/token") {
-            return self.ledger.granted(at, &form, text, self.now);
+            return self.ledger.granted((at, id), &form, text, self.now);
         }
         if let (Some(code), Some(server)) = (answer["device_code"].as_str(), server_of(&url)) {
             self.ledger.device(at, server, code);

@@ -7,10 +7,7 @@ use mcp_auth_machine::time::{MonoMillis, UnixMillis};
 const URL: &str = "https://mcp.example/mcp";
 
 fn key(server: &str, principal: &str) -> Key {
-    Key {
-        server: server.into(),
-        principal: principal.into(),
-    }
+    Key::new(server.into(), principal.into())
 }
 
 fn token(text: &str) -> HeaderValue {
@@ -33,10 +30,7 @@ fn alices(left: u64) -> Warm {
 }
 
 fn found(warm: &Warm, principal: &str, now: Moment) -> Option<HeaderValue> {
-    let lookup = Lookup {
-        server: URL,
-        principal,
-    };
+    let lookup = Lookup::of(URL, principal);
     warm.get(&lookup, now).map(|found| found.authorization)
 }
 
@@ -76,10 +70,7 @@ fn a_token_without_a_stated_end_gets_more_time_from_its_machine() {
     warm.publish(&alice, &value, None, later);
     assert!(found(&warm, "alice", at(500_000, 500_000)).is_some());
     // Close to the end a reader has the machine asked, and the answer counts from then on.
-    let lookup = Lookup {
-        server: URL,
-        principal: "alice",
-    };
+    let lookup = Lookup::of(URL, "alice");
     let near = at(599_000, 599_000);
     assert!(warm.get(&lookup, near).unwrap().is_due);
     assert!(!warm.holds(&alice, &value, None, near));
@@ -105,7 +96,7 @@ fn iso12_a_token_is_that_of_its_principal_at_its_server_alone() {
         ("https://mcp.example/", "alice"),
         ("alice", URL),
     ] {
-        let other = warm.get(&Lookup { server, principal }, now);
+        let other = warm.get(&Lookup::of(server, principal), now);
         assert!(other.is_none(), "{server} {principal}");
     }
 }
@@ -122,10 +113,7 @@ fn a_refusal_takes_the_token_that_it_names_and_no_newer_one() {
 
 #[test]
 fn one_reader_has_it_refreshed_and_within_the_margin_of_the_machine() {
-    let lookup = Lookup {
-        server: URL,
-        principal: "alice",
-    };
+    let lookup = Lookup::of(URL, "alice");
     let mut first = Vec::new();
     for _ in 0..50 {
         // An hour: the margin is a minute, and half of it is the spread.

@@ -97,14 +97,13 @@ impl Ledger {
     }
 
     /// A refresh request: no lease of another instance lasts that this one has seen (S57), and the server has not replaced the
-    /// refresh token in an answer that this instance waited for (S60); of several instances, another one may have stored older
-    /// tokens late.
+    /// refresh token in an answer that this instance took (S60).
     pub(in crate::machine_tests::world) fn refreshes(
         &mut self,
         at: usize,
         send: &SendRequest,
         now: Moment,
-        (tampered, alone): (bool, bool),
+        tampered: bool,
     ) {
         let form = body(send.request());
         let refresh = get(&form, "refresh_token");
@@ -119,7 +118,7 @@ impl Ledger {
         let seat = self.seat(at);
         seat.last_refresh = Some(send.id());
         assert!(
-            !seat.spent.contains(&refresh) || tampered || !alone,
+            !seat.spent.contains(&refresh) || tampered,
             "S60: {refresh} is sent, and the server has replaced it"
         );
     }
@@ -128,6 +127,7 @@ impl Ledger {
     pub(in crate::machine_tests::world) fn replaced(
         &mut self,
         at: usize,
+        id: u64,
         form: &[(String, String)],
         answer: &str,
     ) {
@@ -141,15 +141,29 @@ impl Ledger {
             && answer["error"].is_null()
         {
             self.seat(at).spent.insert(sent);
+            self.seat(at).replaced = Some(id);
         }
     }
 
-    /// Whether the late answer to this request of an instance is to be taken: it is its last refresh, and the account that it
-    /// knows, which is the stored one, holds the refresh token that was sent.
+    /// Whether the answer to this refresh request of an instance has replaced the refresh token.
+    pub(in crate::machine_tests::world) fn has_replaced(&self, at: usize, id: u64) -> bool {
+        self.seats
+            .get(at)
+            .is_some_and(|seat| seat.replaced == Some(id))
+    }
+
+    /// Whether this is the last refresh request of an instance.
+    pub(in crate::machine_tests::world) fn is_last_refresh(&self, at: usize, id: u64) -> bool {
+        self.seats
+            .get(at)
+            .is_some_and(|seat| seat.last_refresh == Some(id))
+    }
+
+    /// Whether the late answer to a refresh request of an instance is to be taken: the account that it knows, which is the
+    /// stored one, holds the refresh token that was sent.
     pub(in crate::machine_tests::world) fn takes_late(
         &mut self,
         at: usize,
-        id: u64,
         form: &[(String, String)],
         stored: Option<&str>,
     ) -> bool {
@@ -159,7 +173,7 @@ impl Ledger {
         let holds = |text: &str| account(text)["tokens"]["refresh"] == *sent;
         let seat = self.seat(at);
         let known = seat.account.as_deref().is_some_and(holds);
-        known && stored.is_some_and(holds) && seat.last_refresh == Some(id) && !seat.signing_out
+        known && stored.is_some_and(holds) && !seat.signing_out
     }
 
     /// A code for another device was issued beside an account.

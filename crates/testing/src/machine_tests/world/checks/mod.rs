@@ -92,6 +92,12 @@ struct Seat {
     /// The refresh request that it made last, and the refresh tokens that were replaced (S59, S60).
     last_refresh: Option<u64>,
     spent: BTreeSet<String>,
+    /// When each request was sent, and its time limit passes (S30).
+    asked: BTreeMap<u64, (u64, u64)>,
+    /// The tokens that were stored when the user signed out (S62).
+    signed_out_of: BTreeSet<String>,
+    /// The refresh request whose answer replaced a refresh token last (S61).
+    replaced: Option<u64>,
     waits_for: Option<u64>,
     /// The request that it made last, while it waits for nothing else.
     newest: Option<u64>,

@@ -138,10 +138,10 @@ impl Ledger {
         }
     }
 
-    /// Whether the record of the last redirect of an instance is in the store.
+    /// Whether the record of the last redirect of an instance is in the store, where it was not put back.
     pub(in crate::machine_tests::world) fn is_open(&self, at: usize, shelf: &Shelf) -> bool {
         let pending = self.seats.get(at).and_then(|seat| seat.pending.as_ref());
-        pending.is_some_and(|pending| shelf.holds(pending))
+        !shelf.tampered && pending.is_some_and(|pending| shelf.holds(pending))
     }
 
     /// An operation whose requests were refused with these tokens receives the error that the user took too long: the account has no other

@@ -11,11 +11,15 @@ impl Ledger {
     /// A server has granted something.
     pub(in crate::machine_tests::world) fn granted(
         &mut self,
-        at: usize,
+        (at, id): (usize, u64),
         form: &[(String, String)],
         answer: &str,
         now: Moment,
     ) {
+        // After the time limit the lifetime counts from the request.
+        let late = |&&(_, limit): &&(u64, u64)| limit < now.mono.0;
+        let asked = self.seat(at).asked.get(&id).filter(late);
+        let received = asked.map_or(now.mono.0, |(asked, _)| *asked);
         let Ok(answer) = serde_json::from_str::<serde_json::Value>(answer) else {
             return;
         };
@@ -24,7 +28,7 @@ impl Ledger {
         self.tokens.push(Token {
             text: text("access_token"),
             by: at,
-            received: now.mono.0,
+            received,
             seconds: answer["expires_in"].as_u64(),
             // A missing or `null` type counts as Bearer.
             typed: answer["token_type"].is_null()
@@ -34,7 +38,9 @@ impl Ledger {
         self.seat(at).unreached = false;
         let fits =
             |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        let is_of_use = |token: &Token| token.typed && fits(&token.text);
+        // An assumed type downgrades no bound token (DPOP-13).
+        let assumed = answer["token_type"].is_null();
+        let is_of_use = |token: &Token| token.typed && !assumed && fits(&token.text);
         if !self.tokens.last().is_some_and(is_of_use) && !text("refresh_token").is_empty() {
             // The refresh token was spent for a token that is of no use (REFR-14).
             self.refused.extend(get(form, "refresh_token"));
@@ -92,6 +98,35 @@ impl Ledger {
             assert!(own, "D20: {bearer} for {issuer}");
             self.presented(at, bearer, now);
         }
+    }
+
+    /// A request is sent; its time limit passes then.
+    pub(in crate::machine_tests::world) fn asks_at(
+        &mut self,
+        at: usize,
+        id: u64,
+        now: u64,
+        limit: u64,
+    ) {
+        self.seat(at).asked.insert(id, (now, now + limit));
+    }
+
+    /// The user signs out of an account that holds this token.
+    pub(in crate::machine_tests::world) fn signs_out_of(&mut self, at: usize, access: &str) {
+        self.seat(at).signed_out_of.insert(access.to_owned());
+    }
+
+    /// No token is handed out of which the user has signed out here (S62).
+    pub(in crate::machine_tests::world) fn outlives_no_sign_out(
+        &mut self,
+        at: usize,
+        bearer: &str,
+    ) {
+        let text = bearer.rsplit(' ').next().unwrap_or_default();
+        assert!(
+            !self.seat(at).signed_out_of.contains(text),
+            "S62: {text} is handed out after the sign-out"
+        );
     }
 
     /// A token is handed out only as long as it was said to live, whatever the wall clock says (S30).

@@ -1,18 +1,38 @@
-//! Tokens that are read from the store, in whose process there is nothing for their principal.
+//! Tokens that are read from Redis, in whose process there is nothing for their principal, beside plain GETs (`docs/scale.md`):
+//!
+//! ```sh
+//! cargo bench -p mcp-auth-client --features reqwest,redis-async --bench evicted
+//! ```
+//!
+//! `SCALE_USERS` says how many users there are (1,000 unless set), and `SCALE_ROUNDS` (5) of how many times the middle one is
+//! printed. Not a part of the benchmark `scale`, whose count of allocations is one number for all threads: that costs more than
+//! some of the work that is measured here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    missing_docs
+)]
+
+#[path = "scale/common.rs"]
+mod common;
+#[path = "scale/records.rs"]
+mod records;
+#[allow(dead_code, reason = "the benchmark `scale` uses more of it")]
+#[path = "scale/world.rs"]
+mod world;
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
-use mcp_auth_client::{AsyncRedisStore, AsyncStore, MemoryStore, SharedStore, Swap};
+use mcp_auth_client::{AsyncRedisStore, AsyncStore, SharedStore};
 use mcp_auth_machine::slot::Slot;
-use stats_alloc::Region;
 
+use crate::common::{for_each, middle, number, rounds, row, user};
 use crate::records::Template;
-use crate::tokens::{middle, rounds};
 use crate::world::{Gateway, World};
-use crate::{ALLOCATOR, for_each, row, user};
 use mcp_auth_testing::RedisServer;
 
 /// The time of so many reads of these slots by a store.
@@ -32,41 +52,12 @@ where
     since.elapsed()
 }
 
-/// The cost of reading an account beside the store: the same from a store in memory, in one task.
-async fn at_rest(template: &Template) {
-    const READS: usize = 100_000;
-    let store = SharedStore::new(MemoryStore::default());
-    let (slot, stored) = template.of("alice");
-    let written = store.persist_until(slot, None, Some(&stored), None);
-    assert!(matches!(written.await.unwrap(), Swap::Done));
-    let gateway = Gateway::to(template.mcp_url());
-    let (accounts, server) = gateway.accounts(store, Duration::ZERO, 0);
-    let mut best = Duration::MAX;
-    let region = Region::new(ALLOCATOR);
-    for _ in 0..rounds() {
-        let since = Instant::now();
-        for _ in 0..READS {
-            let headers = accounts.authorize(&server, "alice", "read", &Method::POST);
-            black_box(headers.await.unwrap());
-        }
-        best = best.min(since.elapsed() / READS as u32);
-    }
-    let allocations = region.change().allocations / READS / rounds();
-    row(
-        "token of an evicted principal, from memory",
-        &format!("{best:?}, {allocations} allocations"),
-        "",
-    );
-    accounts.close().await.unwrap();
-}
-
 /// Tokens of principals for whom there is nothing but their slot.
-pub(crate) async fn evicted(world: &World, redis: &RedisServer, users: usize) {
+async fn evicted(world: &World, redis: &RedisServer, users: usize) {
     let template = Template::sign_in(world, redis, "scale:")
         .await
         .with_tls(world);
     template.fill(redis, "scale:", (0..users).map(user));
-    at_rest(&template).await;
     let store = AsyncRedisStore::open(&redis.url(), "scale:").unwrap();
     let gateway = Gateway::to(template.mcp_url());
     let (accounts, server) = gateway.accounts(SharedStore::new(store.clone()), Duration::ZERO, 0);
@@ -85,7 +76,6 @@ pub(crate) async fn evicted(world: &World, redis: &RedisServer, users: usize) {
     let shared = SharedStore::new(store.clone());
     // Each layer has the one before it inside.
     let mut layers = [(); 5].map(|()| Vec::new());
-    let mut allocations = 0;
     for _ in 0..rounds() {
         let [plain, slot, one, many, whole] = &mut layers;
         let since = Instant::now();
@@ -115,7 +105,7 @@ pub(crate) async fn evicted(world: &World, redis: &RedisServer, users: usize) {
         slot.push(since.elapsed());
         one.push(loads(&store, &slots, reads).await);
         many.push(loads(&shared, &slots, reads).await);
-        let (region, since) = (Region::new(ALLOCATOR), Instant::now());
+        let since = Instant::now();
         for_each(reads, |number| {
             let (accounts, server) = (accounts.clone(), server.clone());
             async move {
@@ -126,7 +116,6 @@ pub(crate) async fn evicted(world: &World, redis: &RedisServer, users: usize) {
         })
         .await;
         whole.push(since.elapsed());
-        allocations = region.change().allocations / reads;
     }
     let [plain, slot, one, many, whole] = layers.map(|times| middle(times) / reads as u32);
     let rate = |each: Duration| 1.0 / each.as_secs_f64();
@@ -135,7 +124,6 @@ pub(crate) async fn evicted(world: &World, redis: &RedisServer, users: usize) {
         &format!("{:.0}/s, {:.2} x", rate(whole), rate(whole) / rate(plain)),
         &format!("0.5 x plain GETs of 1 KiB ({:.0}/s)", rate(plain)),
     );
-    row("  of it: allocations", &allocations.to_string(), "");
     row("  a plain GET", &format!("{plain:?}"), "");
     row(
         "  the two fields of the account, plain",
@@ -168,5 +156,15 @@ pub(crate) async fn evicted(world: &World, redis: &RedisServer, users: usize) {
             &format!("{each} B"),
             "",
         );
+    }
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let _first = rustls::crypto::ring::default_provider().install_default();
+    let world = World::start().await;
+    match RedisServer::start() {
+        Ok(redis) => evicted(&world, &redis, number("SCALE_USERS", 1_000)).await,
+        Err(error) => println!("{error}; its figures are left out"),
     }
 }

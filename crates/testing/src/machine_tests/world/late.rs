@@ -1,0 +1,152 @@
+//! Moves for what comes late: the answer to a refresh, and the write of tokens.
+
+use mcp_auth_machine::Action;
+
+use super::moments::{is_of_store, refresh_of, writes_account};
+use super::{How, MCP, Move, OPERATION, PRM, World};
+use crate::machine_tests::{body, copy, get};
+
+impl World {
+    // ---- An answer to a refresh after its time limit
+
+    /// The refresh request of an instance at an honest server, by its place among what is outstanding.
+    pub(super) fn refreshes(&self, at: usize) -> Option<usize> {
+        let instance = &self.instances[at];
+        let last = |action: &Action| match action {
+            Action::SendRequest(send) => self.ledger.is_last_refresh(at, send.id()),
+            _ => false,
+        };
+        let alone = self.setup.instances == 1 && !self.shelf.tampered;
+        let found = instance.actions.iter().position(last)?;
+        (alone && instance.is_in("refreshing")).then_some(found)
+    }
+
+    /// The time limit of a refresh passes, and its answer comes so many steps into the next try. Its tokens are stored, or
+    /// those of the next try; the refresh token that was sent is not lost with them (S61).
+    pub(super) fn late(&mut self, at: usize, steps: u8, usable: bool) {
+        let Some(found) = self.refreshes(at) else {
+            return;
+        };
+        let Some(Action::SendRequest(send)) = self.instances[at].actions.remove(found) else {
+            return;
+        };
+        let Some(due) = self.instances[at].machine.deadline() else {
+            return;
+        };
+        self.wait(due.0.saturating_sub(self.now.mono.0));
+        if steps > 0 && self.instances[at].is_in("pausing") {
+            let due = self.instances[at].machine.deadline();
+            let due = due.map_or(0, |due| due.0.saturating_sub(self.now.mono.0));
+            self.wait(due);
+            for _ in 1..steps {
+                let next =
+                    |action: &Action| is_of_store(action) || matches!(action, Action::Sign(_));
+                let Some(next) = self.instances[at].actions.iter().position(next) else {
+                    break;
+                };
+                self.answer(at, next, How::Honest);
+            }
+        }
+        let sent = self.shelf.account().and_then(refresh_of);
+        let request = copy(send.request());
+        let counts = self.takes_late(at, &request) && sent.is_some();
+        if !self.instances[at].is_in("pausing") {
+            self.facts
+                .note("a late answer to a refresh beside the next try");
+        }
+        let id = send.id();
+        self.instances[at]
+            .actions
+            .push_back(Action::SendRequest(send));
+        let last = self.instances[at].actions.len() - 1;
+        // A `token_type` that is a number.
+        let odd = How::Odd { member: 2, kind: 2 };
+        self.answer(at, last, if usable { How::Honest } else { odd });
+        let granted = self.ledger.has_replaced(at, id) && usable;
+        for _ in 0..24 {
+            // A refresh with another token follows where the new tokens have expired meanwhile.
+            let next = |action: &Action| match action {
+                Action::SendRequest(send) => {
+                    let refresh = get(&body(send.request()), "refresh_token");
+                    refresh.is_none() || refresh == sent
+                }
+                Action::Sign(_) => true,
+                action => is_of_store(action),
+            };
+            let Some(next) = self.instances[at].actions.iter().position(next) else {
+                break;
+            };
+            self.answer(at, next, How::Honest);
+        }
+        let kept = self.shelf.account().and_then(refresh_of);
+        assert!(
+            !(counts && granted) || kept.is_some() && kept != sent,
+            "S61: the tokens of a late answer to a refresh are lost"
+        );
+    }
+
+    // ---- Tokens that are written again after another instance has refreshed them
+
+    /// The write of new tokens by an instance, and another instance that rests.
+    pub(super) fn saves_beside_another(&self, at: usize) -> Option<(usize, usize)> {
+        let instance = &self.instances[at];
+        let write = instance.actions.iter().position(|action| {
+            let written = writes_account(action).and_then(|persist| persist.write());
+            written.is_some_and(|stored| refresh_of(stored.contents.expose()).is_some())
+        })?;
+        let other = (at + 1) % self.instances.len();
+        let rests = other != at && !self.is_busy(other);
+        (rests && instance.is_in("saving_account") && !self.shelf.tampered)
+            .then_some((write, other))
+    }
+
+    /// The store reports a failure of a write that was done. Another instance spends the refresh token for an answer of no use
+    /// before the tokens are written again, and is refused once more: the spent token is not sent again (S60).
+    pub(super) fn saved_twice(&mut self, at: usize) {
+        let Some((write, other)) = self.saves_beside_another(at) else {
+            return;
+        };
+        self.facts
+            .note("tokens were saved again after another instance had refreshed them");
+        self.answer(at, write, How::Lies);
+        for _ in 0..2 {
+            self.ledger.external(other);
+            self.wants(other, OPERATION);
+            self.answer_store(other, How::Honest);
+            self.instances[other]
+                .actions
+                .retain(|action| !matches!(action, Action::Ready(_)));
+            let Some(sent) = self.token(other).filter(|_| !self.is_busy(other)) else {
+                return;
+            };
+            self.ledger.external(other);
+            let line = format!("Bearer resource_metadata=\"{PRM}\"");
+            self.challenge(other, OPERATION, 401, &line, Some(&sent));
+            self.goes_on(other);
+            let due = self.instances[at].machine.deadline();
+            self.wait(due.map_or(0, |due| due.0.saturating_sub(self.now.mono.0)));
+            self.answer_store(at, How::Honest);
+        }
+    }
+
+    /// Answers what an instance asks of the store, of the resource and of its host; a refresh brings an access token of a type
+    /// that no client knows.
+    fn goes_on(&mut self, at: usize) {
+        for _ in 0..16 {
+            let next = |action: &Action| match action {
+                Action::SendRequest(_) | Action::Sign(_) => true,
+                action => is_of_store(action),
+            };
+            let Some(next) = self.instances[at].actions.iter().position(next) else {
+                return;
+            };
+            let refreshes = match &self.instances[at].actions[next] {
+                Action::SendRequest(send) => get(&body(send.request()), "refresh_token").is_some(),
+                _ => false,
+            };
+            // A `token_type` that is a number.
+            let odd = How::Odd { member: 2, kind: 2 };
+            self.answer(at, next, if refreshes { odd } else { How::Honest });
+        }
+    }
+}
