@@ -26,6 +26,12 @@ pub(crate) fn option(failure: &Failure) -> Option<String> {
         .or_else(|| of_encoding(failure))
 }
 
+/// Returns true for a refresh that was answered with status 500: the authorization server may fail for now, or may no longer
+/// know the refresh token, for which the storage behind some servers throws (QUIRK-36).
+pub(crate) fn may_be_refused_by_500(failure: &Failure) -> bool {
+    failure.stage == Stage::Refresh && failure.seen.last().and_then(|seen| seen.status) == Some(500)
+}
+
 /// Returns the words about a server that writes `http` where it is reached by `https`. No option helps: plain `http` is not
 /// used.
 pub(crate) fn scheme(failure: &Failure) -> Option<String> {

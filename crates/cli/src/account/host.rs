@@ -29,7 +29,7 @@ use super::revocation::{Revocation, Unrevoked};
 use super::root::Root;
 use super::seen::Seen;
 use super::slots::Slots;
-use super::told::warning;
+use super::told::{OFFLINE, warning};
 use super::turn::{Awaited, Turn};
 use crate::describe::describe;
 use crate::facts;
@@ -335,13 +335,14 @@ impl Host {
         self.handle(Event::Accepted(Operation::new(operation)));
     }
 
-    /// Requests scopes that the account lacks, although the server accepts its token. Not repeated if the
-    /// user was just asked for them.
-    pub(super) fn widen(&mut self, scopes: &str, person: &Person) -> Result<(), Problem> {
-        if !self.missing(scopes)?.is_empty() && !self.seen.has_asked() {
-            self.authorize(person)?;
-        }
-        Ok(())
+    /// Returns the scopes that the user was asked to permit last.
+    pub(super) fn asked_scopes(&self) -> Scopes {
+        Scopes::parse(self.scopes.as_deref().unwrap_or_default())
+    }
+
+    /// Returns true if this sign-in redirected the user.
+    pub(super) fn has_asked(&self) -> bool {
+        self.seen.has_asked()
     }
 
     /// Starts an authorization, regardless of the stored account.
@@ -357,7 +358,10 @@ impl Host {
             return Ok(Vec::new());
         };
         let wanted = Scopes::parse(scopes);
-        let missing = wanted.iter().filter(|scope| !held.scopes.contains(scope));
+        // Some servers answer this one with a refresh token, and do not list it.
+        let is_granted =
+            |scope: &str| held.scopes.contains(scope) || scope == OFFLINE && held.renewable;
+        let missing = wanted.iter().filter(|scope| !is_granted(scope));
         Ok(missing.map(str::to_owned).collect())
     }
 

@@ -246,9 +246,9 @@ fn sign_in(
         }
         let signed_in = anew(&mut host, another, person.as_ref())
             .and_then(|()| accepted(&mut host, person.as_ref()))
-            .and_then(|()| match (&named, &person) {
-                (Some(scopes), Some(person)) => host.widen(scopes, person),
-                (None, _) | (_, None) => Ok(()),
+            .and_then(|()| match &named {
+                Some(scopes) => widen(&mut host, scopes, person.as_ref()),
+                None => Ok(()),
             });
         // That failure precedes each registration and each write.
         let elsewhere = match &signed_in {
@@ -306,7 +306,11 @@ fn sign_in(
             "with this sign-in the client identifier belongs to {issuer}, and is used nowhere else"
         );
     }
-    if let Some(words) = grant.as_ref().and_then(|grant| ends_soon(grant, is_new)) {
+    let parameters = profile.settings.parameters();
+    let asked = host.asked_scopes();
+    if let Some(grant) = &grant
+        && let Some(words) = ends_soon(grant, is_new, parameters, &asked)
+    {
         note!("mcp-auth: {words}");
     }
     if as_json {
@@ -344,14 +348,32 @@ fn anew(host: &mut Host, another: bool, person: Option<&Person>) -> Result<(), P
     if !another || host.stored()?.is_none() {
         return Ok(());
     }
-    let Some(person) = person else {
-        let url = host.url().to_owned();
-        let held = host.present(&Method::POST, &url).unwrap_or_default();
-        let sent = held.get(AUTHORIZATION).map(|sent| sent.to_str());
-        host.challenged(PROBE, (401, &HeaderMap::new()), sent.transpose()?, None)?;
+    match person {
+        Some(person) => host.authorize(person),
+        None => replace_token(host),
+    }
+}
+
+/// Requests scopes that the account lacks, although the MCP server accepts its token. Not repeated if this sign-in just
+/// requested them.
+fn widen(host: &mut Host, scopes: &str, person: Option<&Person>) -> Result<(), Problem> {
+    if host.missing(scopes)?.is_empty() {
         return Ok(());
-    };
-    host.authorize(person)
+    }
+    match person {
+        Some(person) if !host.has_asked() => host.authorize(person),
+        None if !host.has_committed() => replace_token(host),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Requests another token for a client without a user.
+fn replace_token(host: &mut Host) -> Result<(), Problem> {
+    let url = host.url().to_owned();
+    let held = host.present(&Method::POST, &url).unwrap_or_default();
+    let sent = held.get(AUTHORIZATION).map(|sent| sent.to_str());
+    host.challenged(PROBE, (401, &HeaderMap::new()), sent.transpose()?, None)?;
+    Ok(())
 }
 
 /// Sends requests until the MCP server accepts one.
@@ -391,7 +413,22 @@ fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
         };
         facts::refuses(status, &headers, host.has_committed());
         let sent = presented.get(AUTHORIZATION).map(|sent| sent.to_str());
-        host.challenged(PROBE, (status, &headers), sent.transpose()?, person)?;
+        match (
+            host.challenged(PROBE, (status, &headers), sent.transpose()?, person),
+            person,
+        ) {
+            (Ok(_), _) => {}
+            (Err(Problem::Failed { failure, .. }), Some(person))
+                if advice::may_be_refused_by_500(&failure) =>
+            {
+                eprintln!(
+                    "mcp-auth: signing in again: the authorization server answers the refresh with status 500, as some \
+                     do for a refresh token that they no longer know"
+                );
+                host.authorize(person)?;
+            }
+            (Err(problem), _) => return Err(problem),
+        }
     }
     Err(format!("{url} refused {TRIES} requests, each with a new token").into())
 }

@@ -3,6 +3,7 @@
 use mcp_auth_client::now;
 use mcp_auth_machine::action::Grant;
 use mcp_auth_machine::report::{Decision, Forgotten};
+use mcp_auth_machine::wire::scopes::Scopes;
 use serde_json::{Value, json};
 
 use super::choice;
@@ -112,8 +113,13 @@ pub(super) fn grant_words(grant: Option<&Grant>) -> String {
 }
 
 /// Returns the words about a sign-in that ends with its token, and how to ask for another one; `None` for a sign-in that is
-/// renewed. `is_new`: this command made it.
-pub(super) fn ends_soon(grant: &Grant, is_new: bool) -> Option<String> {
+/// renewed. `is_new`: this command made it. `parameters`, `scopes`: those of its authorization request.
+pub(super) fn ends_soon<'a>(
+    grant: &Grant,
+    is_new: bool,
+    mut parameters: impl Iterator<Item = (&'a str, &'a str)>,
+    scopes: &Scopes,
+) -> Option<String> {
     if grant.renewable {
         return None;
     }
@@ -128,18 +134,27 @@ pub(super) fn ends_soon(grant: &Grant, is_new: bool) -> Option<String> {
             speaker::login("")
         ));
     }
-    let scope = if grant.scopes.contains(OFFLINE) {
-        ""
-    } else {
-        ", or with --scope offline_access"
+    let by_parameter = "--authorization-parameter access_type=offline --authorization-parameter prompt=consent (as for Google)";
+    let by_scope = "--scope offline_access";
+    let was_scope = scopes.contains(OFFLINE) || grant.scopes.contains(OFFLINE);
+    let option = match (parameters.any(|given| given == ACCESS_TYPE), was_scope) {
+        (true, true) => None,
+        (true, false) => Some(by_scope.to_owned()),
+        (false, true) => Some(by_parameter.to_owned()),
+        (false, false) => Some(format!("{by_parameter}, or with {by_scope}")),
     };
-    let option = speaker::again(&format!(
-        "--authorization-parameter access_type=offline --authorization-parameter prompt=consent (as for Google){scope}"
-    ));
-    Some(format!(
-        "the authorization server issued no refresh token: this sign-in ends with its token{time}. To ask for one where the \
-         server has a way, {option}"
-    ))
+    let ends = format!("this sign-in ends with its token{time}");
+    Some(match option {
+        Some(option) => format!(
+            "the authorization server issued no refresh token: {ends}. To ask for one where the server has a way, {}",
+            speaker::again(&option)
+        ),
+        None => {
+            format!(
+                "the authorization server issued no refresh token, which it was asked for: {ends}"
+            )
+        }
+    })
 }
 
 /// Returns the words about an access token that was erased but not revoked; `None` for an expired one.
@@ -159,4 +174,7 @@ pub(super) fn stays_valid(grant: &Grant, unrevoked: Unrevoked) -> Option<String>
 }
 
 /// The scope for refresh tokens (OpenID Connect).
-const OFFLINE: &str = "offline_access";
+pub(super) const OFFLINE: &str = "offline_access";
+
+/// The parameter by which some servers are asked for a refresh token.
+const ACCESS_TYPE: (&str, &str) = ("access_type", "offline");

@@ -69,12 +69,11 @@ impl Legacy {
         }
         let mut events = Events::of(answer);
         let mut place = Place::default();
-        let first = timeout(FIRST_EVENT, events.next(&mut place))
+        let named = timeout(FIRST_EVENT, events.endpoint(&mut place))
             .await
             .ok()
             .flatten();
-        let named = first.filter(|(event, _)| event.as_deref() == Some("endpoint"));
-        let Some(endpoint) = named.and_then(|(_, data)| remote.url().join(data.trim()).ok()) else {
+        let Some(endpoint) = named.and_then(|data| remote.url().join(data.trim()).ok()) else {
             return Err(LegacyError::NoEndpoint { url });
         };
         // The token is for this server alone.
@@ -85,7 +84,7 @@ impl Legacy {
         let has_ended = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&has_ended);
         let reading = tokio::spawn(async move {
-            while let Some((_, data)) = events.next(&mut place).await {
+            while let Some(data) = events.message(&mut place).await {
                 give(data).await;
             }
             ends.store(true, Ordering::SeqCst);

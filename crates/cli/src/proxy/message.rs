@@ -62,6 +62,15 @@ pub(super) fn version_of(params: &Value) -> Option<&str> {
     params.get("_meta")?.get(META_VERSION)?.as_str()
 }
 
+/// Returns true for a JSON-RPC message, or a batch of them (revision 2025-03-26).
+pub(super) fn is_message(text: &str) -> bool {
+    let batch = || text.trim_start().starts_with('[');
+    match Envelope::of(text) {
+        Some(message) => message.kind().is_some(),
+        None => batch() && serde_json::from_str::<&RawValue>(text).is_ok(),
+    }
+}
+
 /// The text on one line. A line break inside JSON stands between tokens, where a space means the same.
 pub(super) fn on_one_line(text: &str) -> String {
     text.trim().replace(['\n', '\r'], " ")

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use sse_stream::{Sse, SseStream};
 use tokio_stream::{Stream, StreamExt};
 
+use super::message::is_message;
 use super::remote::MOST;
 
 /// The longest wait before a stream is opened again.
@@ -69,8 +70,32 @@ impl Events {
         Self { stream, read }
     }
 
-    /// The next event with data; `None` at the end of the stream, or when it breaks off.
-    pub(super) async fn next(&mut self, place: &mut Place) -> Option<(Option<String>, String)> {
+    /// The next message; `None` at the end of the stream, or when it breaks off. Events of other names, such as `ping` or
+    /// `endpoint`, and data that is no message are passed over: the client reads one message per line.
+    pub(super) async fn message(&mut self, place: &mut Place) -> Option<String> {
+        while let Some((name, data)) = self.event(place).await {
+            if has_message(name.as_deref()) && is_message(&data) {
+                return Some(data);
+            }
+        }
+        None
+    }
+
+    /// The data of the event `endpoint`; `None` when a message or the end of the stream comes before it.
+    pub(super) async fn endpoint(&mut self, place: &mut Place) -> Option<String> {
+        while let Some((name, data)) = self.event(place).await {
+            if name.as_deref() == Some("endpoint") {
+                return Some(data);
+            }
+            if has_message(name.as_deref()) {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// The next event with data: its name and its data.
+    async fn event(&mut self, place: &mut Place) -> Option<(Option<String>, String)> {
         while let Some(Ok(event)) = self.stream.next().await {
             self.read.store(0, Ordering::Relaxed);
             place.pass(&event);
@@ -81,6 +106,11 @@ impl Events {
         }
         None
     }
+}
+
+/// Returns true if an event of this name carries a message. An event without a name is one named `message`.
+fn has_message(name: Option<&str>) -> bool {
+    name.is_none_or(|name| name.is_empty() || name == "message")
 }
 
 type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
@@ -132,7 +162,7 @@ mod tests {
         let read = async {
             let mut found = Vec::new();
             let mut place = Place::default();
-            while let Some((_, data)) = events.next(&mut place).await {
+            while let Some(data) = events.message(&mut place).await {
                 found.push(data);
             }
             found
@@ -144,7 +174,7 @@ mod tests {
     /// A server cannot fill the memory with one event; any number of shorter ones passes.
     #[test]
     fn an_event_has_a_longest_length() {
-        let event = |length: usize| format!("data: {}\n\n", "x".repeat(length));
+        let event = |length: usize| format!("data: {{\"method\":\"{}\"}}\n\n", "x".repeat(length));
         let many = vec![event(50); 40];
         assert_eq!(events(many, 100).len(), 40);
         let long = vec![event(50), event(200), event(50)];
@@ -152,5 +182,20 @@ mod tests {
         let start = format!("data: {}", "x".repeat(60));
         let endless = vec![start, "x".repeat(60), "\n\n".to_owned()];
         assert!(events(endless, 100).is_empty());
+    }
+    /// A gateway sends `event: endpoint` on the stream of the newer transport too, and others send heartbeats.
+    #[test]
+    fn only_messages_are_lines_for_the_client() {
+        let notification = r#"{"jsonrpc":"2.0","method":"notifications/progress"}"#;
+        let batch = r#"[{"jsonrpc":"2.0","id":1,"result":{}}]"#;
+        let stream = [
+            "event: endpoint\ndata: /mcp/all\n\n".to_owned(),
+            format!("event: ping\ndata: {notification}\n\n"),
+            "data: ping\n\n".to_owned(),
+            "data: {}\n\n".to_owned(),
+            format!("data: {notification}\n\n"),
+            format!("event: message\ndata: {batch}\n\n"),
+        ];
+        assert_eq!(events(stream.to_vec(), 1_000), [notification, batch]);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fake::{Fake, object};
+use crate::fake::{Fake, object, refused};
 use crate::support::{Desk, check_options, text};
 
 /// The line of a sign-in that says it, if there is one.
@@ -95,6 +95,91 @@ fn a_client_without_a_user_needs_no_refresh_token() {
     assert_eq!(line(&said), None, "{said}");
     let (_, status) = desk.json(&["status", &url]);
     assert_eq!(status["renewable"], Value::from(true), "{status}");
+}
+
+/// A client without a user whose token is valid still: scopes that are named then are requested, and a refusal leaves the account.
+#[test]
+fn a_client_without_a_user_requests_scopes_that_its_token_lacks() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let client = ("robot".to_owned(), Some("a secret".to_owned()));
+    fake.state().clients.extend([client]);
+    let (url, issuer) = (fake.url(), fake.issuer());
+    let arguments = [
+        "login",
+        &url,
+        "--client-credentials",
+        "--client-id",
+        "robot",
+        "--client-secret-prompt",
+        "--issuer",
+        &issuer,
+        "--scope",
+        "read",
+    ];
+    let output = desk.told(&arguments, "a secret\n");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let tokens = || {
+        let state = fake.state();
+        let requests = state.requests.iter();
+        requests
+            .filter(|path| path.as_str() == "POST /token")
+            .count()
+    };
+    assert_eq!(tokens(), 1);
+    let output = desk.run(&["login", &url, "--scope", "read write"]);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(!said.contains("not granted"), "{said}");
+    assert_eq!(tokens(), 2);
+    let scopes = || desk.json(&["status", &url]).1["scopes"].clone();
+    assert_eq!(scopes(), json!(["read", "write"]));
+    // Nothing is requested twice.
+    assert!(desk.run(&["login", &url]).status.success());
+    assert_eq!(tokens(), 2);
+    fake.state().hook = Some(Box::new(|request, _| {
+        (request.path == "/token").then(|| refused("invalid_scope"))
+    }));
+    let output = desk.run(&["login", &url, "--scope", "admin"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert_eq!(scopes(), json!(["read", "write"]));
+    assert!(desk.run(&["token", &url]).status.success());
+}
+
+/// LemonLDAP::NG answers `offline_access` with a refresh token, and does not list the scope.
+#[test]
+fn a_refresh_token_shows_that_offline_access_was_granted() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    fake.state().grants = Some("read");
+    let url = fake.url();
+    let asked = [url.as_str(), "--scope", "read offline_access"];
+    let said = text(&desk.sign_in(&asked, false).stderr);
+    assert!(!said.contains("not granted"), "{said}");
+    // A user who signed in is not asked again for it.
+    let output = desk.run(&[
+        "login",
+        "--no-browser",
+        &url,
+        "--scope",
+        "read offline_access",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// The words about a missing refresh token propose what was not tried.
+#[test]
+fn an_option_that_brought_no_refresh_token_is_not_proposed_again() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    fake.state().online = true;
+    fake.state().grants = Some("read");
+    let url = fake.url();
+    let asked = [url.as_str(), "--scope", "read offline_access"];
+    let said = text(&desk.sign_in(&asked, false).stderr);
+    let words = said
+        .lines()
+        .find(|line| line.contains("issued no refresh token"));
+    let words = words.unwrap_or_else(|| panic!("a line: {said}"));
+    assert!(words.contains("access_type=offline"), "{words}");
+    assert!(!words.contains("--scope"), "{words}");
 }
 
 /// A parameter of the machine itself cannot be set; what it is about is an error of the command line.

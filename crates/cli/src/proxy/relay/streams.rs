@@ -23,7 +23,7 @@ impl Relay {
         let mut place = Place::default();
         let mut events = Events::of(answer);
         for attempt in 0..=RESUMPTIONS {
-            while let Some((_, data)) = events.next(&mut place).await {
+            while let Some(data) = events.message(&mut place).await {
                 let done = Envelope::of(&data).is_some_and(|message| {
                     message.kind() == Some(Kind::Response) && same(message.id, id)
                 });
@@ -77,7 +77,7 @@ impl Relay {
                     Ok(answer) if answer.status().is_success() && is_stream(&answer) => {
                         failures = 0;
                         let mut events = Events::of(answer);
-                        while let Some((_, data)) = events.next(&mut place).await {
+                        while let Some(data) = events.message(&mut place).await {
                             relay.give(&data).await;
                         }
                     }
