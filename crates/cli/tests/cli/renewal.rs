@@ -133,7 +133,7 @@ fn a_client_without_a_user_requests_scopes_that_its_token_lacks() {
     assert_eq!(tokens(), 2);
     let scopes = || desk.json(&["status", &url]).1["scopes"].clone();
     assert_eq!(scopes(), json!(["read", "write"]));
-    // Nothing is requested twice.
+    // The next sign-in requests no token.
     assert!(desk.run(&["login", &url]).status.success());
     assert_eq!(tokens(), 2);
     fake.state().hook = Some(Box::new(|request, _| {
