@@ -71,7 +71,7 @@ impl Events {
     }
 
     /// The next message; `None` at the end of the stream, or when it breaks off. Events of other names, such as `ping` or
-    /// `endpoint`, and data that is no message are passed over: the client reads one message per line.
+    /// `endpoint`, and other data are passed over: the client reads one message per line.
     pub(super) async fn message(&mut self, place: &mut Place) -> Option<String> {
         while let Some((name, data)) = self.event(place).await {
             if has_message(name.as_deref()) && is_message(&data) {
