@@ -279,7 +279,11 @@ impl AtIssuer<Redirected> {
                 (None, Some(code)) => Err(CallbackFlaw::Refused {
                     error: OAuthError::from_code(code),
                     code: Untrusted::new(code),
-                    description: parameters.error_description.as_deref().map(Untrusted::new),
+                    description: parameters
+                        .error_description
+                        .as_deref()
+                        .filter(|words| !words.is_empty())
+                        .map(Untrusted::new),
                     error_uri: parameters
                         .error_uri
                         .as_deref()

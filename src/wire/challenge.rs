@@ -396,7 +396,9 @@ impl Selected {
         };
         let scope = single("scope").map(Scopes::parse);
         let error = single("error").map(Box::from);
-        let error_description = single("error_description").map(Untrusted::new);
+        let error_description = single("error_description")
+            .filter(|words| !words.is_empty())
+            .map(Untrusted::new);
         let algs = single("algs").map(Box::from);
         Self {
             scheme: Some(scheme),

@@ -213,19 +213,30 @@ fn reg_21_the_method_asked_for() {
 
 #[test]
 fn reg_22_reg_28_quirk_12_quirk_25_once_more_without_scope() {
-    let mut host = Host::new(config().scopes("a"));
-    host.discover(&prm(), &metadata());
-    let refused = r#"{"error":"invalid_client_metadata"}"#;
-    let first = host.serve(REGISTER, 400, refused);
-    assert_eq!(json_body(&first)["scope"], "a");
-    let second = host.serve(REGISTER, 400, refused);
-    assert!(json_body(&second).get("scope").is_none());
-    // Two are the limit.
-    assert!(matches!(
-        host.error().cause,
-        Cause::Refused(Refusal::OAuth { .. })
-    ));
-    host.quiet();
+    for (status, refused) in [
+        (400, r#"{"error":"invalid_client_metadata"}"#),
+        // A server in front of another one that refused.
+        (
+            500,
+            r#"{"error":"server_error","error_description":"Client registration failed: 400"}"#,
+        ),
+    ] {
+        let mut host = Host::new(config().scopes("a"));
+        host.discover(&prm(), &metadata());
+        let first = host.serve(REGISTER, status, refused);
+        assert_eq!(json_body(&first)["scope"], "a");
+        let second = host.serve(REGISTER, status, refused);
+        assert!(json_body(&second).get("scope").is_none());
+        // Two are the limit.
+        let failure = host.error();
+        assert!(matches!(
+            failure.cause,
+            Cause::Refused(Refusal::OAuth { code: Some(_), .. })
+        ));
+        let is_temporary = failure.next() == Next::RetryLater(None);
+        assert_eq!(is_temporary, status == 500);
+        host.quiet();
+    }
 }
 
 #[test]

@@ -152,6 +152,8 @@ fn reg_19_reg_28_a_refused_grant_is_left_out_once() {
     let code_only = r#"["authorization_code"]"#;
     let silent = r#"{"error":"invalid_client_metadata"}"#;
     let worded = r#"{"error":"invalid_client_metadata","error_description":"only authorization_code grants"}"#;
+    let scopes = r#"{"error":"invalid_client_metadata","error_description":"The requested Scope is not granted"}"#;
+    let both_named = r#"{"error":"invalid_client_metadata","error_description":"no such scope with refresh_token"}"#;
     let other = r#"{"error":"invalid_redirect_uri","error_description":"no grant for it"}"#;
     for (document, refusal, without_refresh) in [
         // The metadata excludes the grant, or the words name it.
@@ -165,6 +167,10 @@ fn reg_19_reg_28_a_refused_grant_is_left_out_once() {
             false,
         ),
         (listed(code_only), other, false),
+        // The words name scopes, which are granted as well.
+        (metadata(), scopes, false),
+        (listed(code_only), scopes, false),
+        (metadata(), both_named, true),
     ] {
         let mut host = Host::new(config().scopes("a"));
         host.discover(&prm(), &document);

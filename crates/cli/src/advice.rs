@@ -7,6 +7,7 @@ use mcp_auth_machine::wire::text::Untrusted;
 use serde_json::Value;
 use url::Url;
 
+use crate::account::choice::DEVICE_CODE;
 use crate::facts;
 use crate::setting::setting;
 use crate::shell::quoted;
@@ -24,12 +25,28 @@ pub(crate) fn option(failure: &Failure) -> Option<String> {
         .or_else(|| of_scope(failure))
         .or_else(|| of_secret(failure))
         .or_else(|| of_encoding(failure))
+        .or_else(|| of_device(failure))
 }
 
-/// Returns true for a refresh that was answered with status 500: the authorization server may fail for now, or may no longer
-/// know the refresh token, for which the storage behind some servers throws (QUIRK-36).
-pub(crate) fn may_be_refused_by_500(failure: &Failure) -> bool {
-    failure.stage == Stage::Refresh && failure.seen.last().and_then(|seen| seen.status) == Some(500)
+/// Returns the options for a server that lists the grant of device codes and does not name its endpoint.
+fn of_device(failure: &Failure) -> Option<String> {
+    let issuer = failure.issuer.as_ref()?.as_str();
+    let document = facts::metadata_of(issuer)?;
+    let is_unnamed = failure.cause.code() == "no_device_grant"
+        && lists(&document, "grant_types_supported", DEVICE_CODE)
+        && document.get("device_authorization_endpoint").is_none();
+    is_unnamed.then(|| {
+        "--server-metadata FILE, where the file also has the device_authorization_endpoint, which the metadata lacks although \
+         it lists the grant; or with --no-browser in place of --device, where no browser can be opened here"
+            .to_owned()
+    })
+}
+
+/// Returns true for a refresh that was answered with status 500, or with `server_error` and 400: the authorization server may
+/// fail for now, or may no longer know the refresh token, for which the storage behind some servers throws (QUIRK-36).
+pub(crate) fn may_have_forgotten_token(failure: &Failure) -> bool {
+    let status = failure.seen.last().and_then(|seen| seen.status);
+    failure.stage == Stage::Refresh && matches!(status, Some(400 | 500))
 }
 
 /// Returns the words about a server that writes `http` where it is reached by `https`. No option helps: plain `http` is not

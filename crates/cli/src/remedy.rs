@@ -30,7 +30,7 @@ pub(crate) fn next_step(failure: &Failure) -> String {
             "other options are needed, or another set-up of the server, which this examines: {}",
             speaker::command("doctor", "")
         ),
-        (Next::RetryLater(_), None) if advice::may_be_refused_by_500(failure) => format!(
+        (Next::RetryLater(_), None) if advice::may_have_forgotten_token(failure) => format!(
             "try again later; if it lasts, the server may no longer know the refresh token, and a new sign-in helps: {}",
             speaker::login("")
         ),
@@ -144,18 +144,22 @@ fn of_words(failure: &Failure) -> Option<String> {
         });
     }
     if failure.cause.code() == "metadata_issuer_mismatch" {
-        let issuer = details.found?;
-        let issuer = issuer.as_plain();
-        // A URL only: it is shown as part of a command.
-        let plain = issuer.len() < 256
-            && issuer
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b":/.-_~".contains(&byte));
-        return (plain && url::Url::parse(issuer).is_ok()).then(|| {
-            format!("--authorization-server {issuer}, if that is known to be the server's name")
-        });
+        return issuer(&details.found?);
     }
     of_renewal(&details.description?).map(str::to_owned)
+}
+
+/// Returns the option for an authorization server that calls itself by this name, other than the one that it is listed by.
+pub(crate) fn issuer(found: &Untrusted) -> Option<String> {
+    let issuer = found.as_plain();
+    // A URL only: it is shown as part of a command.
+    let plain = issuer.len() < 256
+        && issuer
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b":/.-_~".contains(&byte));
+    (plain && url::Url::parse(issuer).is_ok()).then(|| {
+        format!("--authorization-server {issuer}, if that is known to be the server's name")
+    })
 }
 
 /// The option for a server that refuses the `resource` parameter.

@@ -170,7 +170,9 @@ impl Registering {
         };
         match verdict {
             RegistrationAnswer::Registered(registered) => self.registered(core, &registered),
-            RegistrationAnswer::Refused { .. } if is_transient(status) => {
+            RegistrationAnswer::Refused { code, .. }
+                if is_transient(status) && !(status == 500 && code.is_some()) =>
+            {
                 let now = core.now.wall;
                 let retry_at = retry_after(response.headers(), now.seconds())
                     .map(|seconds| now.plus_seconds(seconds));
@@ -180,7 +182,8 @@ impl Registering {
                 let error = code.as_ref().map_or(OAuthError::Other, |code| {
                     OAuthError::from_code(code.as_plain())
                 });
-                if matches!(status, 400 | 403 | 422)
+                // A server in front of another one answers 500 where that one refuses (REG-22).
+                if matches!(status, 400 | 403 | 422 | 500)
                     && let Some(form) = self.next_form(error, description.as_ref())
                 {
                     return Self::send(core, self.met, self.at, self.replaced, form);
@@ -205,9 +208,13 @@ impl Registering {
         let is_metadata = error == OAuthError::InvalidClientMetadata;
         let listed = self.at.server().facts().grant_types;
         let excluded = listed.is_listed() && !listed.has(GrantType::RefreshToken);
-        let words = words.map_or("", Untrusted::as_plain);
-        let named = words.contains("refresh_token") || words.contains("grant");
-        let is_grant = self.with_refresh && is_metadata && (excluded || named);
+        let words = words.map_or("", Untrusted::as_plain).to_ascii_lowercase();
+        let of_scopes = self.with_scope && words.contains("scope");
+        // Scopes are granted, too.
+        let of_grant = words.contains("refresh_token")
+            || words.contains("grant_type")
+            || words.contains("grant") && !of_scopes;
+        let is_grant = self.with_refresh && is_metadata && (of_grant || excluded && !of_scopes);
         let without_redirect = self.met.attempt.way.redirect_uri().is_none();
         let is_redirect = error == OAuthError::InvalidRedirectUri || words.contains("redirect");
         if without_redirect && is_redirect {

@@ -30,7 +30,7 @@ struct Listed {
     device: Option<bool>,
 }
 
-pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+pub(crate) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// Returns true if metadata offers the device authorization grant (DEV-02).
 pub(crate) fn offers_device(metadata: &Value) -> bool {

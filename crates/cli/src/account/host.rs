@@ -35,6 +35,7 @@ use crate::describe::describe;
 use crate::facts;
 use crate::lines::record::Recorder;
 use crate::problem::{Detail, Problem};
+use crate::remedy;
 use crate::signals;
 use crate::speaker;
 use crate::style::Waiting;
@@ -278,7 +279,12 @@ impl Host {
         if let (Cause::Violation(Violation::Iss(IssFlaw::Different)), Some(issuer), Some(got)) =
             (&failure.cause, &failure.issuer, &self.came_from)
         {
-            detail = Some(format!("expected {issuer}, got {got:?}").into());
+            detail = Some(Detail {
+                words: format!("expected {issuer}, got {got:?}"),
+                step: remedy::issuer(got).map(|option| {
+                    format!("stop using this server; or {}", speaker::again(&option))
+                }),
+            });
         }
         let others = match &failure.issuer {
             Some(issuer) => self.choice.others(issuer.as_str()),

@@ -419,10 +419,10 @@ fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
         ) {
             (Ok(_), _) => {}
             (Err(Problem::Failed { failure, .. }), Some(person))
-                if advice::may_be_refused_by_500(&failure) =>
+                if advice::may_have_forgotten_token(&failure) =>
             {
                 eprintln!(
-                    "mcp-auth: signing in again: the authorization server answers the refresh with status 500, as some \
+                    "mcp-auth: signing in again: the authorization server answers the refresh with neither tokens nor a refusal, as some \
                      do for a refresh token that they no longer know"
                 );
                 host.authorize(person)?;

@@ -398,6 +398,69 @@ fn iss_that_is_not_sent_names_its_setting_and_the_loss() {
     );
 }
 
+/// A server in front of another one, whose `iss` it passes on. The name is proposed only as a URL that is safe in a command.
+#[test]
+fn iss_of_another_name_proposes_that_name() {
+    for (iss, option) in [
+        (
+            "https://auth.other.example",
+            Some("--authorization-server https://auth.other.example, if that is known"),
+        ),
+        ("https://auth.other.example/;id", None),
+        ("other", None),
+    ] {
+        let (status, said) = login(&[], move |request, _| {
+            let get = |name: &str| request.query.get(name).cloned().unwrap_or_default();
+            let (to, state) = (get("redirect_uri"), get("state"));
+            let back = format!("{to}?code=x&state={state}&iss={iss}");
+            (request.path == "/authorize")
+                .then(|| (302, format!("location: {back}\r\n"), String::new()))
+        });
+        assert_eq!(status, Some(5), "{said}");
+        has(&said, &["stop using this server", &format!("got {iss:?}")]);
+        let proposes = said.contains("--authorization-server");
+        assert_eq!(proposes, option.is_some(), "{said}");
+        has(&said, option.as_slice());
+    }
+}
+
+/// As django-oauth-toolkit 3.4 does: the grant of device codes is listed without the endpoint for it.
+#[test]
+fn a_device_grant_without_its_endpoint_names_the_file_that_helps() {
+    let listed = json!([
+        "authorization_code",
+        "urn:ietf:params:oauth:grant-type:device_code"
+    ]);
+    for (grants, option) in [
+        (listed, "--server-metadata FILE"),
+        (json!(["authorization_code"]), "--no-browser"),
+    ] {
+        let changes = json!({ "grant_types_supported": grants });
+        let (status, said) = login(&["--device"], move |request, issuer| {
+            with(request, issuer, &changes)
+        });
+        assert_eq!(status, Some(1), "{said}");
+        has(&said, &["run this again with", option]);
+        let names_file = said.contains("--server-metadata");
+        assert_eq!(names_file, option.starts_with("--server"), "{said}");
+    }
+}
+
+/// An empty description is none.
+#[test]
+fn empty_words_of_a_callback_are_not_shown() {
+    let (_, said) = login(&[], |request, issuer| {
+        let get = |name: &str| request.query.get(name).cloned().unwrap_or_default();
+        let (to, state) = (get("redirect_uri"), get("state"));
+        let back =
+            format!("{to}?error=access_denied&error_description=&state={state}&iss={issuer}");
+        (request.path == "/authorize")
+            .then(|| (302, format!("location: {back}\r\n"), String::new()))
+    });
+    has(&said, &["access_denied"]);
+    assert!(!said.contains("saying"), "{said}");
+}
+
 #[test]
 fn a_403_is_described() {
     let (status, said) = login(&[], |request, _| {

@@ -270,23 +270,26 @@ fn a_refusal_that_passes_keeps_the_account() {
 /// server that fails for now, and the user is not kept out.
 #[test]
 fn quirk_36_a_refresh_token_that_is_answered_with_500_does_not_end_a_sign_in() {
-    let (fake, desk) = (Fake::start(), Desk::new());
-    let url = fake.url();
-    let mut transcript = Transcript::new(&desk, &[]);
-    assert_eq!(transcript.run(&["login", &url]).0, Some(0));
-    fake.state().forget_tokens();
-    fake.state().hook = Some(Box::new(|request: &Request, _| {
-        let grant = request.form.get("grant_type").map(String::as_str);
-        (grant == Some("refresh_token")).then(|| object(500, &json!({ "error": "server_error" })))
-    }));
-    let (code, said) = transcript.run(&["token", &url, "--refused"]);
-    assert_eq!(code, Some(4), "{said}");
-    assert!(said.contains("answered 500"), "{said}");
-    assert!(said.contains(&format!("mcp-auth login {url}")), "{said}");
-    let (code, said) = transcript.run(&["login", &url]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("signing in again"), "{said}");
-    assert_eq!(transcript.run(&["token", &url]).0, Some(0));
+    for status in [500, 400] {
+        let (fake, desk) = (Fake::start(), Desk::new());
+        let url = fake.url();
+        let mut transcript = Transcript::new(&desk, &[]);
+        assert_eq!(transcript.run(&["login", &url]).0, Some(0));
+        fake.state().forget_tokens();
+        fake.state().hook = Some(Box::new(move |request: &Request, _| {
+            let grant = request.form.get("grant_type").map(String::as_str);
+            let answer = || object(status, &json!({ "error": "server_error" }));
+            (grant == Some("refresh_token")).then(answer)
+        }));
+        let (code, said) = transcript.run(&["token", &url, "--refused"]);
+        assert_eq!(code, Some(4), "{said}");
+        assert!(said.contains(&format!("answered {status}")), "{said}");
+        assert!(said.contains(&format!("mcp-auth login {url}")), "{said}");
+        let (code, said) = transcript.run(&["login", &url]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("signing in again"), "{said}");
+        assert_eq!(transcript.run(&["token", &url]).0, Some(0));
+    }
 }
 
 /// As servers of the Python SDK did: the method that they list first is refused for a new client. The second sign-in takes
