@@ -436,10 +436,13 @@ fn a_device_grant_without_its_endpoint_names_the_file_that_helps() {
         (json!(["authorization_code"]), "--no-browser"),
     ] {
         let changes = json!({ "grant_types_supported": grants });
-        let (status, said) = login(&["--device"], move |request, issuer| {
+        let (fake, desk) = (Fake::start(), Desk::new());
+        fake.state().hook = Some(Box::new(move |request, issuer| {
             with(request, issuer, &changes)
-        });
-        assert_eq!(status, Some(1), "{said}");
+        }));
+        let output = desk.run(&["login", "--device", &fake.url()]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
         has(&said, &["run this again with", option]);
         let names_file = said.contains("--server-metadata");
         assert_eq!(names_file, option.starts_with("--server"), "{said}");
