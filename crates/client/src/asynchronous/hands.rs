@@ -1,11 +1,10 @@
 //! The effects of the task: requests, slots, signatures.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{Id, JoinSet};
 
 use super::job::Stopped;
 use super::network::Network;
@@ -16,6 +15,7 @@ use crate::store::{Answered, StoreError};
 use mcp_auth_machine::Event;
 use mcp_auth_machine::action::{LoadSlot, ObtainAssertion, PersistSlot, SendRequest, Sign};
 use mcp_auth_machine::present::Presentation;
+use mcp_auth_machine::slot::Slot;
 
 pub(super) type Shared<T> = Arc<Mutex<Box<T>>>;
 
@@ -32,9 +32,11 @@ pub(super) struct Hands {
     signer: Shared<dyn Signer + Send>,
     assertions: Shared<dyn Assertions + Send>,
     running: JoinSet<Option<Event>>,
-    /// Slots are read and written one at a time, in the order of the actions.
-    errands: VecDeque<Errand>,
-    storing: Option<JoinHandle<Answered>>,
+    /// The operations that wait for earlier writes of their slots.
+    errands: Vec<Errand>,
+    storing: JoinSet<Answered>,
+    /// The slots that are being written, with their tasks.
+    writing: Vec<(Id, Slot)>,
     /// The error behind the last answer of the store.
     trouble: Option<StoreError>,
 }
@@ -54,14 +56,15 @@ impl Hands {
             signer: Arc::new(Mutex::new(signer)),
             assertions: Arc::new(Mutex::new(assertions)),
             running: JoinSet::new(),
-            errands: VecDeque::new(),
-            storing: None,
+            errands: Vec::new(),
+            storing: JoinSet::new(),
+            writing: Vec::new(),
             trouble: None,
         }
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.storing.is_some() || !self.errands.is_empty() || !self.running.is_empty()
+        !self.storing.is_empty() || !self.errands.is_empty() || !self.running.is_empty()
     }
 
     /// Returns the next result; `None` from an operation that has none or that panicked, which the machine
@@ -69,14 +72,16 @@ impl Hands {
     pub(super) async fn answer(&mut self) -> Option<Event> {
         tokio::select! {
             biased;
-            stored = joined(&mut self.storing) => {
-                self.storing = None;
-                self.next_errand();
-                let (event, trouble) = stored?;
+            Some(stored) = self.storing.join_next_with_id() => {
+                let id = stored.as_ref().map_or_else(|error| error.id(), |(id, _)| *id);
+                self.writing.retain(|(task, _)| *task != id);
+                self.start_errands();
+                let (_, (event, trouble)) = stored.ok()?;
                 self.trouble = trouble;
                 Some(event)
             }
             Some(done) = self.running.join_next() => done.ok().flatten(),
+            else => std::future::pending().await,
         }
     }
 
@@ -92,21 +97,32 @@ impl Hands {
     }
 
     pub(super) fn load(&mut self, load: LoadSlot) {
-        self.errands.push_back(Errand::Load(load));
-        self.next_errand();
+        self.errands.push(Errand::Load(load));
+        self.start_errands();
     }
 
     pub(super) fn persist(&mut self, persist: PersistSlot) {
-        self.errands.push_back(Errand::Persist(persist));
-        self.next_errand();
+        self.errands.push(Errand::Persist(persist));
+        self.start_errands();
     }
 
-    fn next_errand(&mut self) {
-        if self.storing.is_none()
-            && let Some(errand) = self.errands.pop_front()
-        {
-            let store = self.store.clone();
-            self.storing = Some(tokio::spawn(async move { errand.run(&store).await }));
+    /// Starts the operations of the store that wait for no write. The writes of one slot are carried out one after the other, and
+    /// a read shows the writes before it. Nothing waits for a read: a slow one holds up no other operation.
+    fn start_errands(&mut self) {
+        let waiting = std::mem::take(&mut self.errands);
+        for errand in waiting {
+            let slot = errand.slot();
+            let is_written = self.writing.iter().any(|(_, written)| *written == slot);
+            let before = |other: &Errand| other.writes() && other.slot() == slot;
+            if is_written || self.errands.iter().any(before) {
+                self.errands.push(errand);
+                continue;
+            }
+            let (store, writes) = (self.store.clone(), errand.writes());
+            let task = self.storing.spawn(async move { errand.run(&store).await });
+            if writes {
+                self.writing.push((task.id(), slot));
+            }
         }
     }
 
@@ -143,18 +159,22 @@ impl Hands {
 }
 
 impl Errand {
+    fn slot(&self) -> Slot {
+        match self {
+            Self::Load(load) => load.slot(),
+            Self::Persist(persist) => persist.slot(),
+        }
+    }
+
+    fn writes(&self) -> bool {
+        matches!(self, Self::Persist(_))
+    }
+
     async fn run(self, store: &SharedStore) -> Answered {
         match self {
             Self::Load(load) => load_from(store, load).await,
             Self::Persist(persist) => persist_in(store, persist).await,
         }
-    }
-}
-
-async fn joined(task: &mut Option<JoinHandle<Answered>>) -> Option<Answered> {
-    match task {
-        Some(task) => task.await.ok(),
-        None => std::future::pending().await,
     }
 }
 

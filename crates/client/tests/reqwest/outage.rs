@@ -24,6 +24,8 @@ enum Does {
     /// Fails to write once the authorization server has given new tokens.
     LosesRefreshed,
     Hangs,
+    /// Never answers the next read of a registration.
+    LosesOneRead,
 }
 
 /// A store in memory that has outages.
@@ -48,6 +50,7 @@ impl Outages {
             Does::Works => 0,
             Does::LosesRefreshed => 1,
             Does::Hangs => 2,
+            Does::LosesOneRead => 3,
         };
         self.does.store(number, Ordering::SeqCst);
     }
@@ -63,6 +66,11 @@ impl Outages {
 
 impl AsyncStore for Outages {
     async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        let lost = self.does.load(Ordering::SeqCst) == 3;
+        if lost && slot.kind() == SlotKind::Registration {
+            self.works();
+            return std::future::pending().await;
+        }
         AsyncStore::load(&self.memory, slot).await
     }
 
@@ -265,6 +273,23 @@ async fn tok16_one_client_waits_for_the_store_in_the_same_way() {
         assert_eq!(client.close().await, expected);
         back.await.unwrap();
     }
+}
+
+/// The registration is read early, and that read never ends: it holds up no other operation of the store.
+#[tokio::test]
+async fn a_read_that_never_ends_holds_up_no_sign_in() {
+    let world = World::start().await;
+    let store = Outages::new(&world);
+    let hour = Duration::from_secs(3_600);
+    let shared = SharedStore::new(store.clone()).time_limit(hour);
+    let accounts = Accounts::builder(shared).network(&network());
+    let accounts = accounts.start().unwrap();
+    let server = server(&accounts, &world);
+    store.set(Does::LosesOneRead);
+    let signs_in = sign_in(&world, &accounts, &server, "alice");
+    let limit = Duration::from_secs(10);
+    timeout(limit, signs_in).await.unwrap();
+    call(&world, &accounts, &server, "alice").await.unwrap();
 }
 
 #[tokio::test]
