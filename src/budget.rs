@@ -44,6 +44,9 @@ pub const FLOW_TIME: Duration = Duration::from_secs(60);
 pub const SIGN_TIME: Duration = Duration::from_secs(30);
 /// The duration of a refresh lease, longer than [`TOKEN_TIME`] (D01).
 pub const LEASE_TIME: Duration = Duration::from_secs(35);
+/// By how much the wall clocks of two hosts may differ: a host whose clock is further ahead takes a lease that it has not seen
+/// before for an expired one (D01).
+pub(crate) const CLOCKS_DIFFER: Duration = LEASE_TIME;
 /// How much earlier than its lease a refresh request ends, so that its tokens can be stored; a lease with less than
 /// this left is written again instead of being used (D01).
 pub(crate) const LEASE_RESERVE: Duration = Duration::from_secs(2);
@@ -58,6 +61,9 @@ pub const LOOKS_PER_RENEWAL: u8 = 240;
 pub const RENEWAL_REST: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// The time limit for an operation of the host's store.
 pub const SLOT_TIME: Duration = Duration::from_secs(30);
+/// How old the result of an early read of a registration may be (REG-31). Another process may have replaced the registration
+/// since. Beside a server that takes longer to answer, another read costs little.
+pub(crate) const EARLY_READ: Duration = Duration::from_secs(1);
 /// The waits before tokens that the store did not take are saved again without an event, in milliseconds (TOK-16). While
 /// the lease of the refresh lasts, at most 5 seconds: after it, another process sends the refresh token that was spent.
 pub(crate) const SAVE_WAITS: [u64; 14] = [

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::budget::SAME_TIME;
-
 /// Wall-clock time: milliseconds since the Unix epoch. Used for expiry and in records (SEC-35).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub u64);
@@ -97,12 +95,12 @@ impl Moment {
         wall.max(mono)
     }
 
-    /// Returns true if a clock was set since this earlier moment, or did not count a suspension: the clocks differ about the
-    /// time that has passed.
-    pub(crate) fn was_set(self, now: Self) -> bool {
-        let wall = now.wall.0.checked_sub(self.wall.0);
+    /// Returns how many milliseconds more the wall clock has counted since this earlier moment than the monotonic one: it was set
+    /// by so much, or the other did not count a suspension.
+    pub(crate) fn set_ahead(self, now: Self) -> u64 {
+        let wall = now.wall.0.saturating_sub(self.wall.0);
         let mono = now.mono.0.saturating_sub(self.mono.0);
-        wall.is_none_or(|wall| wall.abs_diff(mono) > millis(SAME_TIME))
+        wall.saturating_sub(mono)
     }
 
     /// Returns the time until a later moment, by the clock that reaches it first.

@@ -66,12 +66,14 @@ impl AtIssuer<MachineGrant> {
                 binding,
                 obtained,
                 authorization: None,
+                authorized: None,
                 resource: asked.resource,
                 granted: granted.scope_of(&asked.scopes),
                 requested: asked.scopes,
                 names_scopes: false,
                 iss_binding: IssBinding::NoCallback,
                 standing: Standing::Listed,
+                dropped: None,
                 tokens: Some(Tokens {
                     refresh: None,
                     ..Tokens::received(granted, now)

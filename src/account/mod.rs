@@ -8,6 +8,8 @@ pub(crate) use machine::MachineGrant;
 pub(crate) use refresh::{Naming, RefreshGrant};
 pub(crate) use revocation::Revocation;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use crate::grant::{Client, CodeGrant, DeviceGrant, Resource};
 use crate::issuer::{AtIssuer, IssuerId, IssuerSettings, RefreshScopes};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
-use crate::slot::AuthorizationId;
+use crate::slot::{AuthorizationId, short_digest};
 use crate::time::{Moment, MonoMillis, UnixMillis};
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
@@ -95,6 +97,9 @@ pub(crate) struct Account {
     /// The authorization whose code brought the tokens; refreshes keep it. `None` for tokens obtained without a user,
     /// and for those of a sign-in recorded in version 1 or 2.
     pub(crate) authorization: Option<AuthorizationId>,
+    /// When its tokens came, by the wall clock of the process that received them; refreshes keep it, so it tells an earlier
+    /// sign-in from a later one. `None` where `authorization` is, and where a record does not say it.
+    pub(crate) authorized: Option<UnixMillis>,
     pub(crate) resource: Resource,
     pub(crate) requested: Scopes,
     pub(crate) granted: Scopes,
@@ -102,6 +107,8 @@ pub(crate) struct Account {
     pub(crate) names_scopes: bool,
     pub(crate) iss_binding: IssBinding,
     pub(crate) standing: Standing,
+    /// The refresh token that the account held last: the server has refused or replaced it.
+    pub(crate) dropped: Option<RefreshTokenId>,
     pub(crate) tokens: Option<Tokens>,
 }
 
@@ -136,6 +143,26 @@ pub(crate) struct Tokens {
     pub(crate) refresh: Option<Secret>,
     pub(crate) received: UnixMillis,
     pub(crate) lifetime: Lifetime,
+}
+
+/// A digest of a refresh token, by which an account names one without holding it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RefreshTokenId(pub(crate) NonZeroU64);
+
+impl RefreshTokenId {
+    pub(crate) fn of(token: &Secret) -> Self {
+        let digest = short_digest(token.expose().as_bytes());
+        let half = digest.first_chunk().copied().unwrap_or_default();
+        Self(NonZeroU64::MIN | u64::from_le_bytes(half))
+    }
+}
+
+/// Identifies one issuance of an access token within this process: a digest, so that no second copy of the token is in memory,
+/// and the time of receipt, because a server may reissue an identical token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Issuance {
+    pub(crate) digest: NonZeroU64,
+    received: UnixMillis,
 }
 
 impl Account {
@@ -183,6 +210,24 @@ impl Account {
         held.is_some_and(|held| held.same(token.expose()))
     }
 
+    /// Returns true if the account holds no refresh token, and this one was the last that it held.
+    pub(crate) fn has_dropped(&self, token: &Secret) -> bool {
+        let holds = self.token(TokenKind::RefreshToken).is_some();
+        !holds && self.dropped == Some(RefreshTokenId::of(token))
+    }
+
+    /// Returns the issuance of the access token.
+    pub(crate) fn issuance(&self) -> Option<Issuance> {
+        self.tokens.as_ref().map(Tokens::issuance)
+    }
+
+    /// Returns when the user authorized it, as far as the account says it: the time of receipt of other tokens is that of their
+    /// last refresh.
+    pub(crate) fn signed_in(&self) -> Option<UnixMillis> {
+        let received = self.tokens.as_ref().map(|tokens| tokens.received);
+        self.authorized.or(received)
+    }
+
     /// Returns true if this is the stored refresh token.
     pub(crate) fn has_refresh(&self, token: &Secret) -> bool {
         let held = self.token(TokenKind::RefreshToken);
@@ -201,12 +246,14 @@ impl AtIssuer<CodeGrant> {
                 binding: parts.binding,
                 obtained: Obtained::AuthorizationCode,
                 authorization: Some(grant.authorization),
+                authorized: Some(now.wall),
                 resource: parts.resource,
                 granted: granted.scope_of(&parts.requested),
                 requested: parts.requested,
                 names_scopes: false,
                 iss_binding: grant.iss_binding,
                 standing: Standing::Listed,
+                dropped: None,
                 tokens: Some(Tokens::received(granted, now)),
             }
         })
@@ -225,12 +272,14 @@ impl AtIssuer<DeviceGrant> {
                 binding: request.binding,
                 obtained: Obtained::DeviceCode,
                 authorization,
+                authorized: Some(now.wall),
                 resource: request.resource,
                 granted: granted.scope_of(&request.requested),
                 requested: request.requested,
                 names_scopes: false,
                 iss_binding: IssBinding::NoCallback,
                 standing: Standing::Listed,
+                dropped: None,
                 tokens: Some(Tokens::received(granted, now)),
             }
         })
@@ -238,17 +287,11 @@ impl AtIssuer<DeviceGrant> {
 }
 
 impl AtIssuer<Account> {
-    /// Returns true if a refresh with this token belongs to the account: it holds the token, or lost all its tokens in a process
-    /// to which the server refused that token, which had been spent for this refresh.
-    pub(crate) fn is_before_refresh(
-        &self,
-        issuer: &IssuerId,
-        client: &Client,
-        sent: &Secret,
-    ) -> bool {
+    /// Returns true if this is the account of a refresh with this token: it holds the token, or has dropped that very token, which
+    /// was spent for this refresh. An account that has dropped another one since is further on.
+    pub(crate) fn is_before_refresh(&self, issuer: &IssuerId, sent: &Secret) -> bool {
         let account = self.held();
-        let lost = account.tokens.is_none() && account.client.id == client.id;
-        account.has_refresh(sent) || lost && self.issuer() == issuer
+        self.issuer() == issuer && (account.has_refresh(sent) || account.has_dropped(sent))
     }
 
     /// Returns the refresh grant, if a refresh token exists and its issuer is still listed. `naming`: what this renewal
@@ -296,6 +339,7 @@ impl AtIssuer<RefreshGrant> {
             let received = Tokens::received(granted, now);
             Account {
                 granted: still_granted,
+                dropped: None,
                 tokens: Some(Tokens {
                     refresh: received.refresh.or(Some(grant.refresh)),
                     ..received
@@ -328,6 +372,15 @@ impl Tokens {
     /// may reissue an identical token.
     pub(crate) fn is(&self, access: &AccessToken, received: UnixMillis) -> bool {
         self.received == received && self.access.secret().same(access.secret().expose())
+    }
+
+    pub(crate) fn issuance(&self) -> Issuance {
+        let mut hasher = DefaultHasher::new();
+        self.access.secret().expose().hash(&mut hasher);
+        Issuance {
+            digest: NonZeroU64::MIN | hasher.finish(),
+            received: self.received,
+        }
     }
 
     /// Returns how long before expiry the token is refreshed.

@@ -1,19 +1,17 @@
 //! The account of this machine, as the store and this process know it.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::account::{Account, Tokens, Validity};
+use crate::account::{Account, Issuance, Tokens, Validity};
 use crate::budget::LEASE_TIME;
 use crate::grant::CLOCK_SKEW_MILLIS;
 use crate::issuer::AtIssuer;
 use crate::secret::Secret;
 use crate::slot::{AuthorizationId, Revision};
-use crate::suspended::{Kept, Unsaved};
+use crate::suspended::Unsaved;
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
-use crate::wire::token::AccessToken;
 
 /// How long the contents of the account slot count as those that a user's request was made beside. Within that time no user
 /// completes a sign-in at another instance and requests one here.
@@ -70,24 +68,15 @@ impl Lease {
 }
 
 struct Received {
-    /// A digest of the access token, so that no second copy of it is in memory.
-    digest: NonZeroU64,
-    at: UnixMillis,
+    issuance: Issuance,
     validity: Validity,
 }
 
 impl Received {
-    /// Returns true if these are the received tokens. The time of receipt is compared too, because a server may reissue
-    /// an identical token.
+    /// Returns true if these are the received tokens.
     fn is(&self, tokens: &Tokens) -> bool {
-        self.at == tokens.received && self.digest == digest(&tokens.access)
+        self.issuance == tokens.issuance()
     }
-}
-
-fn digest(token: &AccessToken) -> NonZeroU64 {
-    let mut hasher = DefaultHasher::new();
-    token.secret().expose().hash(&mut hasher);
-    NonZeroU64::MIN | hasher.finish()
 }
 
 /// The evidence about the stored token.
@@ -143,21 +132,13 @@ impl Held {
         self.at.take()
     }
 
-    /// Forgets what a late answer to a refresh brought, because newer tokens were stored.
-    pub(crate) fn forget_superseded(&mut self) {
-        self.unsaved.take_if(|unsaved| match &unsaved.kept {
-            Kept::Refreshed { .. } | Kept::Dropped { .. } => true,
-            Kept::Authorized { .. } | Kept::ClientForgotten { .. } => false,
-        });
-    }
-
     pub(crate) fn tokens(&self) -> Option<&Tokens> {
         self.at.as_ref()?.held().tokens.as_ref()
     }
 
     /// Returns a digest of the stored access token, to recognise it later without a second copy of it.
     pub(crate) fn digest(&self) -> Option<NonZeroU64> {
-        self.tokens().map(|tokens| digest(&tokens.access))
+        self.tokens().map(|tokens| tokens.issuance().digest)
     }
 
     /// Returns the authorization that brought the tokens.
@@ -201,8 +182,7 @@ impl Held {
             || self.received.as_ref().is_some_and(|known| known.is(tokens));
         if !known {
             self.received = Some(Box::new(Received {
-                digest: digest(&tokens.access),
-                at: tokens.received,
+                issuance: tokens.issuance(),
                 validity: Validity::on_receipt(tokens, now),
             }));
         }

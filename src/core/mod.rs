@@ -21,7 +21,7 @@ use crate::identity::Identity;
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::memory::Memory;
 use crate::report::Decision;
-use crate::suspended::{Overdue, Parting, PartingGrant, Pending, Waiting};
+use crate::suspended::{Overdue, Parting, PartingGrant, Pending, Sent, Waiting};
 use crate::ticket::Owner;
 use crate::time::Moment;
 use crate::watch::Watch;
@@ -112,16 +112,27 @@ impl Core {
         self.part(Parting { id: 0, grant });
     }
 
-    /// Removes and returns discarded tokens.
+    /// Removes and returns discarded tokens. Those of the stored authorization are not revoked if another answer has brought a
+    /// token of it since, as in [`discard`](Self::discard); while tokens wait to be stored, that is not known yet.
     pub(crate) fn take_discarded(&mut self) -> Option<Box<AtIssuer<Account>>> {
         let wanted = |left: &Parting| matches!(left.grant, PartingGrant::Discarded(_));
-        match self.take_parting(wanted)?.grant {
-            PartingGrant::Discarded(at) => Some(at),
-            PartingGrant::Code(_)
-            | PartingGrant::Device(_)
-            | PartingGrant::Refresh(_)
-            | PartingGrant::Machine(_)
-            | PartingGrant::Overdue(_) => None,
+        if self.held.unsaved.is_some() {
+            return None;
+        }
+        loop {
+            match self.take_parting(wanted)?.grant {
+                PartingGrant::Discarded(at) => {
+                    let own = at.held().authorization == self.held.authorization();
+                    if !(own && self.held.is_usable(self.now)) {
+                        return Some(at);
+                    }
+                }
+                PartingGrant::Code(_)
+                | PartingGrant::Device(_)
+                | PartingGrant::Refresh(_)
+                | PartingGrant::Machine(_)
+                | PartingGrant::Overdue(_) => return None,
+            }
         }
     }
 
@@ -132,11 +143,32 @@ impl Core {
         self.part(Parting { id, grant });
     }
 
-    /// Forgets the overdue refreshes, because the account has changed since.
-    pub(crate) fn forget_overdue(&mut self) {
-        self.change_parting(|parted| {
-            parted.retain(|left| !matches!(left.grant, PartingGrant::Overdue(_)));
+    /// The account was stored, with the answer to a refresh (`sent`) or without. Forgets late answers to refreshes, except those
+    /// that add to this answer: they belong to the same refresh token.
+    pub(crate) fn compare_with_late(&mut self, sent: Option<&Sent>) {
+        let stored = self.held.at.as_deref().zip(sent);
+        let mut parted = std::mem::take(&mut self.parting).into_vec();
+        parted.retain_mut(|left| match &mut left.grant {
+            PartingGrant::Overdue(overdue) => {
+                stored.is_some_and(|(at, sent)| overdue.is_open_beside(sent, at.held(), left.id))
+            }
+            PartingGrant::Code(_)
+            | PartingGrant::Device(_)
+            | PartingGrant::Refresh(_)
+            | PartingGrant::Machine(_)
+            | PartingGrant::Discarded(_) => true,
         });
+        self.parting = parted.into();
+        let late = self
+            .held
+            .unsaved
+            .take_if(|unsaved| unsaved.kept.sent().is_some());
+        if let Some((late, (at, sent))) = late.zip(stored)
+            && let Some(merged) = late.beside(at, sent)
+        {
+            let late = late.after(merged, at.held());
+            self.held.unsaved = Some(Box::new(late));
+        }
     }
 
     /// Takes the request that a sign-out or a time limit left behind with this ticket.

@@ -177,6 +177,7 @@ impl AuthMachine {
         self.core.memory = self.core.memory.after_sign_out();
         let leaving = Box::new(Leaving {
             known,
+            was_read: false,
             unsaved,
             doomed,
             only: None,

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::budget::{CALLBACKS_QUEUED, EVENTS_QUEUED};
+use crate::core::Core;
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Authorization, Where};
 use crate::memory::Erasure;
@@ -151,10 +152,9 @@ impl AuthMachine {
             let awaits = self.inbox.iter().any(elsewhere);
             self.rest(awaits);
             self.drop_answered();
-            while let Some(at) = self.core.take_discarded() {
-                self.inbox.push_back(Trigger::Revoke(at));
-            }
-            let Some(trigger) = self.next_trigger() else {
+            let discarded = |core: &mut Core| core.take_discarded().map(Trigger::Revoke);
+            let trigger = self.next_trigger();
+            let Some(trigger) = trigger.or_else(|| discarded(&mut self.core)) else {
                 return;
             };
             self.begin(trigger);
@@ -188,6 +188,7 @@ impl AuthMachine {
                     let leaving = Leaving {
                         only: Some(remnant),
                         known: None,
+                        was_read: false,
                         unsaved: None,
                         doomed: Doomed::of(&mut self.core.memory.clients, false),
                     };

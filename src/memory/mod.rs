@@ -104,7 +104,9 @@ pub(crate) struct Remnant {
     pub(crate) revision: Option<Revision>,
     /// The authorization that brought its tokens, if it is known.
     pub(crate) authorization: Option<AuthorizationId>,
-    /// When the user signed out: its tokens were received before.
+    /// Whether that was read after the user had signed out: any other authorization is then a later one.
+    pub(crate) was_read: bool,
+    /// When the user signed out: its authorization came before.
     pub(crate) signed_out: Moment,
 }
 

@@ -9,7 +9,7 @@ use super::shared::{
     ClientRecord, ServerRecord, sent, write_binding, write_client, write_resource, write_server,
 };
 use super::text::Text;
-use crate::account::{Account, Obtained, Standing, Tokens};
+use crate::account::{Account, Obtained, RefreshTokenId, Standing, Tokens};
 use crate::frame::{Opened, RecordFlaw};
 use crate::grant::Resource;
 use crate::identity::Identity;
@@ -43,6 +43,9 @@ struct AccountRecord<'a> {
     /// Unknown before version 3 (AUTHZ-18).
     #[serde(rename = "au", alias = "authorization")]
     authorization: Option<NonZeroU64>,
+    /// Unknown before version 3, and in its first records.
+    #[serde(rename = "ad", alias = "authorized")]
+    authorized: Option<u64>,
     #[serde(rename = "r", alias = "resource")]
     resource: Text<'a>,
     #[serde(default = "sent")]
@@ -62,6 +65,9 @@ struct AccountRecord<'a> {
     /// the refresh token.
     #[serde(default)]
     left_for: Option<&'a str>,
+    /// The refresh token that was dropped, by a digest. Omitted beside one that is held.
+    #[serde(default)]
+    dropped: Option<NonZeroU64>,
     #[serde(rename = "t", alias = "tokens", borrow)]
     tokens: Option<TokensRecord<'a>>,
     /// The time until which other processes leave the refresh token to the writer (D01).
@@ -127,6 +133,7 @@ pub(crate) fn write_account(
         json.word(r#","o":""#, account.obtained.as_str());
         let authorization = account.authorization.map(|id| id.0.get());
         json.some_number(r#","au":"#, authorization);
+        json.some_number(r#","ad":"#, account.authorized.map(|at| at.0));
         write_resource(json, &account.resource);
         json.word(r#","q":""#, account.requested.as_str());
         json.word(r#","g":""#, account.granted.as_str());
@@ -136,6 +143,8 @@ pub(crate) fn write_account(
         json.word(r#","ib":""#, account.iss_binding.as_str());
         let left_for = account.still_listed().err();
         json.some_word(r#","left_for":""#, left_for.map(IssuerId::as_str));
+        let dropped = account.dropped.map(|dropped| dropped.0.get());
+        json.some_number(r#","dropped":"#, dropped);
         if let Some(tokens) = tokens {
             json.word(
                 r#","t":{"k":""#,
@@ -200,6 +209,7 @@ pub(crate) fn read_account(
         binding: record.dpop,
         obtained: record.obtained,
         authorization: record.authorization.map(AuthorizationId),
+        authorized: record.authorized.map(UnixMillis),
         resource: Resource {
             id: identity.config().resource_as(&record.resource),
             sent: record.resource_sent,
@@ -209,6 +219,7 @@ pub(crate) fn read_account(
         names_scopes: record.names_scopes,
         iss_binding: record.iss_binding,
         standing,
+        dropped: record.dropped.map(RefreshTokenId),
         tokens,
     };
     Ok(AccountAsRead {

@@ -59,6 +59,7 @@ pub(crate) fn read_at_rest<'a>(
     if json.has(r#","au":"#) {
         NonZeroU64::new(json.digits()?)?;
     }
+    json.some_number(r#","ad":"#)?;
     if covers(json.text(r#","r":""#)?, mcp_url, policy) != Ok(true) {
         return None;
     }

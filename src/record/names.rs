@@ -3,7 +3,7 @@
 
 /// Each short name with its full name, which versions 1 and 2 wrote and every version reads. A short name has one meaning in
 /// all records. Members that few records have keep their full names.
-const NAMES: [(&str, &str); 53] = [
+const NAMES: [(&str, &str); 54] = [
     // Every record.
     ("k", "kind"),
     ("p", "principal"),
@@ -41,6 +41,7 @@ const NAMES: [(&str, &str); 53] = [
     // An account.
     ("o", "obtained"),
     ("au", "authorization"),
+    ("ad", "authorized"),
     ("g", "granted"),
     ("ib", "iss_binding"),
     ("t", "tokens"),

@@ -17,6 +17,7 @@ mod load_account;
 mod pause;
 mod post;
 mod renewal;
+mod replace;
 mod save;
 mod served;
 mod sign_in;

@@ -1,13 +1,14 @@
 //! Commit before use (TOK-16): a token is returned only after the store holds it.
 
-use crate::account::{Account, Standing};
-use crate::core::{Ask, Core, Proof};
+use crate::account::{Account, Standing, TokenKind};
+use crate::core::{Ask, Core, Lease, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Operation, Persistence};
 use crate::frame::RecordFlaw;
 use crate::issuer::AtIssuer;
 use crate::record::write_account;
 use crate::slot::Revision;
+use crate::state::replace::{continues, is_newer, is_usable, place_of, place_of_a_drop};
 use crate::state::sign_out::revoke::Revoking;
 use crate::state::trigger::{Trigger, resume};
 use crate::state::{Next, Step, Work, done, wait_in};
@@ -32,6 +33,8 @@ struct Write {
     /// The event that found an earlier save unfinished.
     then: Option<Box<Trigger>>,
     again: Again,
+    /// The lease of another process, which stays.
+    lease: Option<Lease>,
 }
 
 impl SavingAccount {
@@ -43,6 +46,7 @@ impl SavingAccount {
             late: false,
             then: None,
             again: Again::default(),
+            lease: None,
         };
         write.send(core)
     }
@@ -92,19 +96,17 @@ impl SavingAccount {
             kept,
             late,
             then,
+            lease,
             ..
         } = self.write;
         let tokens = at.held().tokens.as_ref();
         core.held.validity = Some(core.held.validity_of(tokens, core.now));
         core.held.at = Some(at);
         core.held.is_stored_as(self.revision);
-        core.held.lease = None;
+        core.held.lease = lease;
         core.held.read_at = Some(core.event);
         core.held.known_at = core.now.mono;
-        core.forget_overdue();
-        if matches!(kept, Kept::Authorized { .. } | Kept::Refreshed { .. }) {
-            core.held.forget_superseded();
-        }
+        core.compare_with_late(kept.sent());
         let now = core.now.mono;
         let usable = core.held.is_usable(core.now);
         match (kept, then) {
@@ -140,8 +142,10 @@ impl SavingAccount {
 impl Write {
     fn send(self, core: &mut Core) -> Work {
         core.held.receive(self.at.held().tokens.as_ref(), core.now);
+        let lease = self.foreign_lease(core);
         let at = standing_as_known(core, *self.at, &self.kept);
-        let stored = write_account(&core.identity, &at, None);
+        let until = lease.map(|lease| lease.until);
+        let stored = write_account(&core.identity, &at, until);
         let revision = stored.revision;
         let slot = core.account_slot();
         // A record of a newer version is not replaced; whether it is there still shows in the conflict.
@@ -151,14 +155,30 @@ impl Write {
         Work::SavingAccount(SavingAccount {
             ask,
             revision,
-            write: Self { at, ..self },
+            write: Self { at, lease, ..self },
         })
+    }
+
+    /// Returns the lease of another process for the refresh token that this write keeps: its refresh is under way (REFR-05). A
+    /// lease of a token that this write replaces protects nothing, and ends.
+    fn foreign_lease(&self, core: &Core) -> Option<Lease> {
+        let lease = core.held.lease?;
+        let is_foreign = match &self.kept {
+            Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
+                renewal.foreign_lease(core).is_some()
+            }
+            // An earlier write of these tokens was done, and another process has found them.
+            Kept::Authorized { .. } | Kept::ClientForgotten { .. } => core.now.mono < lease.ends,
+        };
+        let kept = self.at.held().token(TokenKind::RefreshToken)?;
+        let held = core.held.at.as_ref()?.held();
+        (is_foreign && held.has_refresh(kept)).then_some(lease)
     }
 
     /// Writes if the account may replace the known contents of the slot; gives way otherwise. `emptied`: the slot held the
     /// account, and is empty.
     fn go_on(
-        self,
+        mut self,
         core: &mut Core,
         emptied: bool,
         write: impl FnOnce(Self, &mut Core) -> Step,
@@ -208,29 +228,37 @@ impl Write {
         Revoking::begin(core, *self.at, self.then.filter(|_| !asks))
     }
 
-    /// Returns true when this account may replace the current contents of the slot.
-    fn replaces(&self, core: &Core) -> bool {
-        let held = core.held.at.as_ref();
+    /// Returns true when the account to write may replace the current contents of the slot; fits it to them.
+    fn replaces(&mut self, core: &Core) -> bool {
+        let held = core.held.at.as_deref();
         match &self.kept {
             // A late token replaces no newer one, and an expired token no valid one (ISO-09, TOK-16).
             Kept::Authorized { .. } => {
-                let newer = held.is_some_and(|held| {
-                    continues(held, &self.at) || self.late && is_newer(held, &self.at)
-                });
                 let valid = core.held.is_usable(core.now);
-                !newer && (is_usable(core, &self.at) || !valid)
+                !self.is_overtaken(core) && (is_usable(core, &self.at) || !valid)
             }
-            // An unreadable record counts as absent. Where the server did not replace the refresh token, an expired access token
-            // replaces no valid one either.
-            Kept::Refreshed { sent, .. } => held.is_none_or(|at| {
-                let own = self.at.held();
-                let over = own.has_refresh(sent) && !is_usable(core, &self.at);
-                at.is_before_refresh(self.at.issuer(), &own.client, sent)
-                    && !(over && core.held.is_usable(core.now))
+            // An unreadable record counts as absent.
+            Kept::Refreshed { sent, .. } => held.is_none_or(|held| {
+                let place = place_of(core, sent, held, (&self.at, self.late));
+                place.fit(held, &mut self.at)
             }),
-            Kept::Dropped { sent, .. } => held.is_some_and(|at| at.held().has_refresh(sent)),
+            Kept::Dropped { sent, .. } => held
+                .is_some_and(|held| place_of_a_drop(sent, held, &self.at).fit(held, &mut self.at)),
             Kept::ClientForgotten { lost, .. } => core.held.has_access(lost),
         }
+    }
+
+    /// Returns true when another process has refreshed the tokens of this authorization, or when its account is a later one than
+    /// these tokens, which are saved late.
+    fn is_overtaken(&self, core: &Core) -> bool {
+        let Kept::Authorized { over, .. } = self.kept else {
+            return false;
+        };
+        let held = core.held.at.as_ref();
+        held.is_some_and(|held| {
+            let newer = self.late && is_newer(held, &self.at, over);
+            newer || continues(held, &self.at)
+        })
     }
 
     /// Adopts the account that another process wrote.
@@ -298,36 +326,6 @@ impl Write {
             seen: Vec::new(),
         })
     }
-}
-
-/// Whether another process has refreshed the tokens of this authorization, or has dropped one: an earlier write of them had
-/// succeeded, although it was reported as failed, and their refresh token is spent.
-fn continues(held: &AtIssuer<Account>, saved: &AtIssuer<Account>) -> bool {
-    let (account, saved) = (held.held(), saved.held());
-    let same = account.authorization.is_some() && account.authorization == saved.authorization;
-    same && match (&account.tokens, &saved.tokens) {
-        (Some(held), Some(saved)) => {
-            let sent = saved.refresh.as_ref();
-            let renewable = sent.is_none_or(|sent| account.has_refresh(sent));
-            !(held.is(&saved.access, saved.received) && renewable)
-        }
-        (_, _) => true,
-    }
-}
-
-/// Whether another process has newer tokens that are as good, or of a server that the user has chosen since: a save
-/// that succeeds late does not undo that (ISO-09).
-fn is_newer(held: &AtIssuer<Account>, saved: &AtIssuer<Account>) -> bool {
-    let received = |at: &AtIssuer<Account>| at.held().tokens.as_ref().map(|tokens| tokens.received);
-    let account = held.held();
-    let serves = held.issuer() != saved.issuer() || account.has_scopes(&saved.held().requested);
-    serves && received(held) > received(saved)
-}
-
-/// Returns true if the tokens to store have not expired.
-fn is_usable(core: &Core, at: &AtIssuer<Account>) -> bool {
-    let tokens = at.held().tokens.as_ref();
-    core.held.validity_of(tokens, core.now).holds(core.now)
 }
 
 /// Keeps the listing state of this issuer that any process read (ISO-04): a token of an authorization that began before
@@ -404,12 +402,14 @@ pub(crate) fn save_again(core: &mut Core, then: Option<Trigger>) -> Step {
         late: true,
         then,
         again: unsaved.again,
+        lease: None,
     };
     let emptied = core.held.is_empty();
     match write.kept {
-        Kept::Refreshed { .. } | Kept::Dropped { .. } => {
+        Kept::Refreshed { .. } | Kept::Dropped { .. } | Kept::ClientForgotten { .. } => {
             write.go_on(core, emptied, |write, core| wait_in(write.send(core)))
         }
-        Kept::Authorized { .. } | Kept::ClientForgotten { .. } => wait_in(write.send(core)),
+        Kept::Authorized { .. } if write.is_overtaken(core) => write.gives_way(core),
+        Kept::Authorized { .. } => wait_in(write.send(core)),
     }
 }

@@ -14,7 +14,9 @@ pub(crate) struct Leaving {
     pub(crate) unsaved: Option<Box<AtIssuer<Account>>>,
     /// The registrations to erase.
     pub(crate) doomed: Doomed,
-    /// The account that an earlier sign-out could not erase. A repetition spares an account of another sign-in.
+    /// Whether the slot was read since the sign-out, and held the known account.
+    pub(crate) was_read: bool,
+    /// The account that an earlier sign-out could not erase. A repetition spares an account of a later sign-in.
     pub(crate) only: Option<Remnant>,
 }
 

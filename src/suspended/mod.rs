@@ -19,4 +19,4 @@ pub(crate) use obtaining::{AtIdp, Obtaining, Occasion};
 pub(crate) use parting::{Overdue, Parting, PartingGrant};
 pub(crate) use redirect::{Agreed, Chosen, Renewed, Waiting, WaitingParts};
 pub(crate) use renewal::{Effort, Refused, Renewal};
-pub(crate) use unsaved::{After, Again, Kept, Unsaved};
+pub(crate) use unsaved::{After, Again, Brings, Kept, Rank, Sent, Unsaved};

@@ -137,8 +137,8 @@ pub(crate) struct Agreed {
 /// does not fit any more.
 pub(crate) struct Renewed {
     pub(crate) click: Click,
-    /// The revision of the account slot before the account is read again.
-    pub(crate) account: Option<Revision>,
+    /// The authorization that the account named before it is read again: other tokens of the same one are no result.
+    pub(crate) before: Option<AuthorizationId>,
     /// The scopes of the pending authorization, if the account lacked some of them: an account that has them now is its
     /// result, no matter which process has refreshed the tokens since.
     pub(crate) requested: Option<Scopes>,

@@ -3,24 +3,69 @@
 use std::time::Duration;
 
 use super::Renewal;
-use crate::account::Account;
+use crate::account::{Account, Issuance, RefreshTokenId, TokenKind};
 use crate::action::Why;
 use crate::budget::SAVE_WAITS;
 use crate::error::Failure;
 use crate::issuer::AtIssuer;
 use crate::secret::Secret;
+use crate::slot::AuthorizationId;
 use crate::time::{MonoMillis, UnixMillis};
 
 /// The reason for a write, which decides what it may replace.
 pub(crate) enum Kept {
-    /// An authorization that began at this time, perhaps beside a stored account: replaces any account.
-    Authorized { begun: UnixMillis, beside: bool },
-    /// A refresh: replaces the account that holds the token sent, and no other (REFR-05).
-    Refreshed { renewal: Box<Renewal>, sent: Secret },
-    /// The server rejected the token sent: erases that token only (REFR-06).
-    Dropped { renewal: Box<Renewal>, sent: Secret },
+    /// An authorization that began at this time, perhaps beside a stored account: replaces any account. `over`: the authorization
+    /// of the account that was known when the tokens came.
+    Authorized {
+        begun: UnixMillis,
+        beside: bool,
+        over: Option<AuthorizationId>,
+    },
+    /// A refresh: replaces the account that it belongs to, and no other (REFR-05).
+    Refreshed {
+        renewal: Box<Renewal>,
+        sent: Box<Sent>,
+    },
+    /// The server rejected or replaced the token sent: erases that token only (REFR-06, REFR-14).
+    Dropped {
+        renewal: Box<Renewal>,
+        sent: Box<Sent>,
+    },
     /// The server forgot the client: erases the tokens that were held then, and no later ones (TOK-19, S20).
     ClientForgotten { after: Box<After>, lost: Secret },
+}
+
+/// A refresh token that was sent, and what the answer may replace.
+pub(crate) struct Sent {
+    pub(crate) token: Secret,
+    /// The access token that the account held then, or that of another answer, which was stored since.
+    pub(crate) before: Option<Issuance>,
+    /// The refresh token that the account holds since another answer was stored; `None` for the one that was sent.
+    pub(crate) instead: Option<Secret>,
+    pub(crate) rank: Rank,
+}
+
+/// The value of an answer among those to requests with one refresh token. What it brings counts first, then the order of the
+/// requests: a server that does not replace refresh tokens, or that accepts a replaced one for a while, answers several of them,
+/// and the last answer counts there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    pub(crate) brings: Brings,
+    /// The ticket of the request.
+    pub(crate) request: u64,
+}
+
+/// The use of an answer to a refresh, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Brings {
+    /// A refusal of the refresh token.
+    Nothing,
+    /// An access token that cannot be used, and a refresh token: the one that was sent is spent.
+    NothingUsable,
+    /// A refresh token; the access token is for other scopes.
+    RefreshToken,
+    /// Tokens.
+    Tokens,
 }
 
 /// An account that a failed write has not stored.
@@ -40,15 +85,131 @@ pub(crate) struct Again {
 }
 
 impl Kept {
-    /// Returns true if the tokens of another account are newer than the start of this authorization.
+    /// Returns the refresh token that was sent for it.
+    pub(crate) fn sent(&self) -> Option<&Sent> {
+        match self {
+            Self::Refreshed { sent, .. } | Self::Dropped { sent, .. } => Some(sent),
+            Self::Authorized { .. } | Self::ClientForgotten { .. } => None,
+        }
+    }
+
+    fn sent_mut(&mut self) -> Option<&mut Sent> {
+        match self {
+            Self::Refreshed { sent, .. } | Self::Dropped { sent, .. } => Some(sent),
+            Self::Authorized { .. } | Self::ClientForgotten { .. } => None,
+        }
+    }
+
+    /// Returns true if the user authorized another account after the start of this authorization.
     pub(crate) fn is_overtaken_by(&self, other: &Account) -> bool {
         match (self, &other.tokens) {
-            (Self::Authorized { begun, .. }, Some(tokens)) => tokens.received > *begun,
+            (Self::Authorized { begun, .. }, Some(_)) => other.signed_in() > Some(*begun),
             (Self::Authorized { .. }, None)
             | (Self::Refreshed { .. } | Self::Dropped { .. } | Self::ClientForgotten { .. }, _) => {
                 false
             }
         }
+    }
+}
+
+impl Sent {
+    /// Returns the refresh token that the account holds while the answer may replace it.
+    pub(crate) fn held(&self) -> &Secret {
+        self.instead.as_ref().unwrap_or(&self.token)
+    }
+
+    /// Returns the refresh token that an account of this answer got by it.
+    fn brought<'a>(&self, account: &'a Account) -> Option<&'a Secret> {
+        let refresh = account.tokens.as_ref()?.refresh.as_ref()?;
+        let brings = match self.rank.brings {
+            Brings::Nothing | Brings::NothingUsable => false,
+            Brings::RefreshToken | Brings::Tokens => !refresh.same(self.token.expose()),
+        };
+        brings.then_some(refresh)
+    }
+
+    /// Returns the refresh token that the server issued last, of this answer and one of a lower rank.
+    fn last_refresh(&self, own: &Account, other: &Self, others: &Account) -> Option<Secret> {
+        let newer = other.rank.request > self.rank.request;
+        let (own, others) = (self.brought(own), other.brought(others));
+        let last = if newer {
+            others.or(own)
+        } else {
+            own.or(others)
+        };
+        let is_spent = other.rank.brings == Brings::NothingUsable;
+        last.or((!is_spent).then_some(&self.token)).cloned()
+    }
+}
+
+impl Unsaved {
+    /// Returns the account of this answer and of another one, which is known (`at`, `sent`), to requests with one refresh token:
+    /// the access token of the better one, with the refresh token that was issued last. `None` if that is what is known, or if the
+    /// answers do not belong together.
+    pub(crate) fn beside(
+        &self,
+        at: &AtIssuer<Account>,
+        sent: &Sent,
+    ) -> Option<Box<AtIssuer<Account>>> {
+        let own = self.kept.sent()?;
+        if !own.token.same(sent.token.expose()) || self.at.issuer() != at.issuer() {
+            return None;
+        }
+        let (mine, theirs) = (self.at.held(), at.held());
+        let outranks = self.outranks(sent);
+        let (best, last) = if outranks {
+            (&*self.at, own.last_refresh(mine, sent, theirs))
+        } else {
+            (at, sent.last_refresh(theirs, own, mine))
+        };
+        let rank = own.rank.max(sent.rank);
+        let holds = |last: &Secret| best.held().has_refresh(last);
+        let usable = rank.brings >= Brings::RefreshToken;
+        let as_is = !usable || last.as_ref().is_some_and(holds);
+        if as_is && !outranks {
+            return None;
+        }
+        let best = best.clone();
+        Some(Box::new(if as_is {
+            best
+        } else {
+            best.then(|mut account| {
+                account.dropped = last.is_none().then(|| RefreshTokenId::of(&sent.token));
+                if let Some(tokens) = &mut account.tokens {
+                    tokens.refresh = last;
+                }
+                account
+            })
+        }))
+    }
+
+    /// Returns true if this is a better answer than that one.
+    pub(crate) fn outranks(&self, sent: &Sent) -> bool {
+        let own = self.kept.sent();
+        own.is_some_and(|own| own.rank > sent.rank)
+    }
+
+    /// Returns the better of this answer and a later known one, with what the other one adds to it.
+    pub(crate) fn or(self, other: Self) -> Self {
+        let Some(at) = self
+            .kept
+            .sent()
+            .and_then(|sent| other.beside(&self.at, sent))
+        else {
+            return self;
+        };
+        let outranks = self.kept.sent().is_some_and(|sent| other.outranks(sent));
+        let kept = if outranks { other.kept } else { self.kept };
+        Self { at, kept, ..self }
+    }
+
+    /// Returns this answer where another one has been stored: `at` is what remains to be stored.
+    pub(crate) fn after(mut self, at: Box<AtIssuer<Account>>, stored: &Account) -> Self {
+        if let Some(sent) = self.kept.sent_mut() {
+            sent.before = stored.issuance();
+            sent.instead = stored.token(TokenKind::RefreshToken).cloned();
+        }
+        Self { at, ..self }
     }
 }
 

@@ -84,33 +84,105 @@ fn reg_31_a_registration_is_read_while_metadata_is_fetched() {
     host.quiet();
 }
 
+/// The registration is read again when the client is chosen; only that read can fail the attempt.
 #[test]
-fn reg_31_a_failed_read_ends_the_attempt_once_the_registration_is_needed() {
+fn reg_31_an_early_read_that_failed_is_repeated() {
+    let known = store_with_registration().of_kind("registration")[0].clone();
+    // It fails before or after the metadata has come.
+    for late in [false, true] {
+        let (mut host, request) = fetching(config());
+        let read = load(&mut host);
+        if late {
+            host.handle(found(request));
+            host.quiet();
+            host.handle(read.failed());
+        } else {
+            host.handle(read.failed());
+            host.quiet();
+            host.handle(found(request));
+        }
+        let again = load(&mut host);
+        host.quiet();
+        host.handle(again.found(Some(known.clone())));
+        redirects_with_the_stored_client(host);
+    }
     let (mut host, request) = fetching(config());
     let read = load(&mut host);
     host.handle(read.failed());
-    host.quiet();
     host.handle(found(request));
+    let again = load(&mut host);
+    host.handle(again.failed());
     let failure = host.error();
     assert_eq!(failure.cause, Cause::NotPersisted(StoreFlaw::Load));
     assert_eq!(failure.stage, Stage::Registration);
     host.quiet();
 }
 
-/// A store that never answers is waited for as long as for any other read, from its own beginning.
+/// An early read that does not come is waited for one second from its beginning. The next read has a time limit of its own.
 #[test]
-fn reg_31_the_time_of_an_early_read_is_limited() {
+fn reg_31_an_early_read_that_hangs_is_repeated() {
+    let known = store_with_registration().of_kind("registration")[0].clone();
+    // The metadata comes while the early read may still be used, or later.
+    for wait in [400, 4_000] {
+        let (mut host, request) = fetching(config());
+        let early = load(&mut host);
+        host.pass(wait);
+        host.handle(found(request));
+        if wait < 1_000 {
+            host.quiet();
+            host.pass(599);
+            host.handle(Event::Timer);
+            host.quiet();
+            host.pass(1);
+            host.handle(Event::Timer);
+        }
+        let again = load(&mut host);
+        host.pass(29_999);
+        host.handle(Event::Timer);
+        host.quiet();
+        host.handle(early.found(None));
+        host.quiet();
+        host.handle(again.found(Some(known.clone())));
+        redirects_with_the_stored_client(host);
+    }
     let (mut host, request) = fetching(config());
-    let _read = load(&mut host);
+    let _early = load(&mut host);
     host.pass(4_000);
     host.handle(found(request));
-    host.quiet();
-    host.pass(25_999);
-    host.handle(Event::Timer);
-    host.quiet();
-    host.pass(1);
+    let _again = load(&mut host);
+    host.pass(30_000);
     host.handle(Event::Timer);
     assert_eq!(host.error().cause, Cause::NotPersisted(StoreFlaw::Load));
+}
+
+/// Another process replaces the registration while the server's metadata is fetched.
+#[test]
+fn reg_31_reg_28_an_early_read_is_not_used_once_it_is_old() {
+    let known = store_with_registration().of_kind("registration")[0].clone();
+    for (wait, used) in [(999, true), (1_000, false)] {
+        for came in [false, true] {
+            let (mut host, request) = fetching(config());
+            let early = load(&mut host);
+            let mut early = Some(early);
+            if came {
+                host.handle(early.take().unwrap().found(None));
+            }
+            host.move_clocks(std::time::Duration::from_millis(wait));
+            host.handle(found(request));
+            if let Some(early) = early
+                && used
+            {
+                host.handle(early.found(None));
+            }
+            if used {
+                host.request_to(REGISTER);
+            } else {
+                let again = load(&mut host);
+                host.handle(again.found(Some(known.clone())));
+                redirects_with_the_stored_client(host);
+            }
+        }
+    }
 }
 
 /// The result of a read at one server is not used at another one.

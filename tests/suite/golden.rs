@@ -33,6 +33,8 @@ const REGISTRATION_2: &str = include_str!("../golden/registration.v2.txt");
 const NAMED_2: &str = include_str!("../golden/registration_named.v2.txt");
 
 const ACCOUNT: &str = include_str!("../golden/account.v3.txt");
+/// Written before accounts said when the user had authorized them.
+const UNTIMED: &str = include_str!("../golden/account_untimed.v3.txt");
 const LEFT: &str = include_str!("../golden/account_left.v3.txt");
 const NAMES_SCOPES: &str = include_str!("../golden/account_names_scopes.v3.txt");
 const WITHOUT_USER: &str = include_str!("../golden/account_without_user.v3.txt");
@@ -140,7 +142,7 @@ fn v2_and_v3_an_account_whose_refreshes_name_scopes_is_written_and_read() {
 
 #[test]
 fn v1_to_v3_accounts_are_read() {
-    for golden in [ACCOUNT_1, ACCOUNT_2, ACCOUNT] {
+    for golden in [ACCOUNT_1, ACCOUNT_2, UNTIMED, ACCOUNT] {
         let mut store = Store::default();
         let key = Slot::account("alice", MCP).to_string();
         store.slots.insert(key, stored(golden));
@@ -179,12 +181,13 @@ fn v3_spelled_out_is_v2_but_for_lists() {
         ] {
             old = old.replace(list, number);
         }
-        // Version 2 did not name the authorization.
-        let new = spelled_out(new.trim_end());
-        let new = match new.split_once(r#","authorization":"#) {
-            Some((before, after)) => format!("{before},{}", after.split_once(',').unwrap().1),
-            None => new,
-        };
+        // Version 2 did not name the authorization, nor its time.
+        let mut new = spelled_out(new.trim_end());
+        for member in [r#","authorization":"#, r#","authorized":"#] {
+            if let Some((before, after)) = new.split_once(member) {
+                new = format!("{before},{}", after.split_once(',').unwrap().1);
+            }
+        }
         assert_eq!(new, old);
     }
 }

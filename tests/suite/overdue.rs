@@ -66,11 +66,15 @@ fn keeps_the_session(honoured: usize) {
     let refused = response(400, &[], r#"{"error":"invalid_grant"}"#);
     host.handle(replayed.response(refused));
     host.quiet();
+    let last = honoured.id();
     answers(&mut host, honoured, &renewable("at-2", "rt-2"));
     host.quiet();
-    // The account has changed since: the rest is forgotten.
-    answers(&mut host, tries.pop().unwrap(), &renewable("at-9", "rt-9"));
-    host.quiet();
+    // Another answer with tokens counts if its request was the later one.
+    let other = tries.pop().unwrap();
+    if other.id() < last {
+        answers(&mut host, other, &renewable("at-9", "rt-9"));
+        host.quiet();
+    }
     assert_eq!(host.token(), None);
     assert!(account(&host).contains("rt-2"));
     host.wanted("x");
@@ -105,14 +109,21 @@ fn refr_07_refr_05_a_late_answer_replaces_no_other_tokens() {
         assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
         assert!(account(&host).contains("rt-3"));
     }
-    // The next try is refused: the grant has ended.
+}
+
+/// The next try was refused as a replay before the answer to the first one was read: it brings the tokens of the grant.
+#[test]
+fn refr_07_a_late_answer_restores_tokens_that_this_process_dropped() {
     let (mut host, send) = overdue();
     host.wake();
     host.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#);
     host.need_user();
+    assert!(!account(&host).contains("rt-1"));
     answers(&mut host, send, &renewable("at-2", "rt-2"));
+    host.ready();
     host.quiet();
-    assert_eq!(host.token(), None);
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+    assert!(account(&host).contains("rt-2"));
 }
 
 /// Another process has refreshed: its tokens are taken over, and without an event nothing is refreshed.
@@ -573,4 +584,239 @@ fn sec_35_the_lifetime_in_an_answer_counts_a_suspension_that_one_clock_does_not(
     answers(&mut host, send, &renewable("at-2", "rt-2"));
     host.error();
     assert_eq!(host.token(), None);
+}
+
+/// Two tries, both overdue. The requests are returned, the first one first.
+fn two_overdue() -> (Host, SendRequest, SendRequest) {
+    let (mut host, first) = overdue();
+    host.wake();
+    let second = host.request_to(TOKEN);
+    host.wake();
+    host.quiet();
+    (host, first, second)
+}
+
+/// A server that accepts a replaced refresh token for a while answers two tries. The usable answer counts, whichever came first.
+#[test]
+fn refr_07_refr_14_of_two_late_answers_the_usable_one_counts() {
+    let unusable = renewable("at-8", "rt-8").replace("Bearer", "mac");
+    for (first, saved) in [(false, false), (false, true), (true, false), (true, true)] {
+        for bad_first in [false, true] {
+            let (mut host, one, two) = two_overdue();
+            let (bad, good) = if first { (one, two) } else { (two, one) };
+            let mut store = std::mem::take(&mut host.store);
+            host.store.mode = StoreMode::Manual;
+            let mut answer = |host: &mut Host, send, text: &str| {
+                answers(host, send, text);
+                if saved {
+                    host.share(&mut store);
+                }
+            };
+            if bad_first {
+                answer(&mut host, bad, &unusable);
+                if saved {
+                    host.need_user();
+                    // The unusable tokens are being revoked.
+                    while matches!(host.actions.front(), Some(Action::SendRequest(_))) {
+                        host.serve(REVOKE, 200, "");
+                    }
+                }
+                answer(&mut host, good, &renewable("at-2", "rt-2"));
+            } else {
+                answer(&mut host, good, &renewable("at-2", "rt-2"));
+                if saved {
+                    host.ready();
+                }
+                answer(&mut host, bad, &unusable);
+            }
+            host.share(&mut store);
+            if !saved || bad_first {
+                host.ready();
+            }
+            host.quiet();
+            assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+            let record = spelled_out(store.of_kind("account")[0].contents.expose());
+            assert!(
+                record.contains("rt-2"),
+                "{first} {saved} {bad_first}: {record}"
+            );
+        }
+    }
+}
+
+/// Both answers bring tokens: those of the later request count, whichever came first, and whether the others were stored or not.
+#[test]
+fn refr_07_of_two_late_answers_with_tokens_the_later_request_counts() {
+    // The server replaces the refresh token; it does not; it says nothing of it.
+    let answers_of: [fn(&str, &str) -> String; 3] = [
+        renewable,
+        |access, _| renewable(access, "rt-1"),
+        |access, _| token_answer(access),
+    ];
+    for (kind, answer_of) in answers_of.into_iter().enumerate() {
+        for (later_first, saved) in [(false, false), (false, true), (true, false), (true, true)] {
+            let (mut host, one, two) = two_overdue();
+            let mut store = std::mem::take(&mut host.store);
+            host.store.mode = StoreMode::Manual;
+            let earlier = (one, answer_of("at-2", "rt-2"));
+            let later = (two, answer_of("at-3", "rt-3"));
+            let order = if later_first {
+                [later, earlier]
+            } else {
+                [earlier, later]
+            };
+            for (send, text) in order {
+                answers(&mut host, send, &text);
+                if saved {
+                    host.share(&mut store);
+                }
+            }
+            host.share(&mut store);
+            while matches!(host.actions.front(), Some(Action::Ready(_))) {
+                host.ready();
+            }
+            host.quiet();
+            let case = format!("{kind} {later_first} {saved}");
+            assert_eq!(host.token().as_deref(), Some("Bearer at-3"), "{case}");
+            let record = spelled_out(store.of_kind("account")[0].contents.expose());
+            let refresh = if kind == 0 { "rt-3" } else { "rt-1" };
+            assert!(record.contains(refresh), "{case}: {record}");
+        }
+    }
+}
+
+/// The later answer does not replace the refresh token that the earlier one has replaced: the access token is that of the later
+/// one, and the refresh token the last one that was issued.
+#[test]
+fn refr_07_refr_04_two_late_answers_complete_each_other() {
+    for saved in [false, true] {
+        for later_first in [false, true] {
+            let (mut host, one, two) = two_overdue();
+            let mut store = std::mem::take(&mut host.store);
+            host.store.mode = StoreMode::Manual;
+            let mut order = [
+                (one, renewable("at-2", "rt-2")),
+                (two, token_answer("at-3")),
+            ];
+            if later_first {
+                order.reverse();
+            }
+            for (send, text) in order {
+                answers(&mut host, send, &text);
+                if saved {
+                    host.share(&mut store);
+                }
+            }
+            host.share(&mut store);
+            while matches!(host.actions.front(), Some(Action::Ready(_))) {
+                host.ready();
+            }
+            host.quiet();
+            assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
+            let record = spelled_out(store.of_kind("account")[0].contents.expose());
+            assert!(record.contains("rt-2"), "{saved} {later_first}: {record}");
+        }
+    }
+}
+
+/// Another process refreshes with the same refresh token, which the server does not replace. The late answer of this one is older.
+#[test]
+fn refr_07_tok_16_a_late_answer_replaces_no_newer_tokens_of_another_process() {
+    // The answer leaves the refresh token out, repeats it, or replaces it.
+    for late in [
+        token_answer("at-2"),
+        renewable("at-2", "rt-1"),
+        renewable("at-2", "rt-2"),
+    ] {
+        let (mut host, send) = given_up();
+        let store = std::mem::take(&mut host.store);
+        let config = std::sync::Arc::new(config().build().unwrap());
+        let mut other = Host::resumed(config, store, host.now, 40);
+        other.wanted("y");
+        other.serve(META, 200, &revocable(""));
+        other.serve(TOKEN, 200, &renewable_for("at-3", "rt-1", "7200"));
+        other.ready();
+        host.store = std::mem::take(&mut other.store);
+        host.now = other.now;
+        let lives = late.replace("3600", "36000");
+        answers(&mut host, send, &lives);
+        if matches!(host.actions.front(), Some(Action::Ready(_))) {
+            host.ready();
+        }
+        let text = account(&host);
+        assert!(text.contains("at-3"), "{text}");
+        assert_eq!(text.contains("rt-2"), late.contains("rt-2"), "{text}");
+    }
+}
+
+/// Another process holds the lease: a late answer that keeps the refresh token keeps the lease too.
+#[test]
+fn refr_05_refr_07_a_late_answer_leaves_the_lease_of_another_process() {
+    for replaced in [false, true] {
+        let (mut host, send) = given_up();
+        let store = std::mem::take(&mut host.store);
+        let config = std::sync::Arc::new(config().build().unwrap());
+        let mut other = Host::resumed(config, store, host.now, 40);
+        other.wanted("y");
+        other.serve(META, 200, &revocable(""));
+        let refresh = other.request_to(TOKEN);
+        let until = lease_of(&account(&other)).unwrap();
+        host.store = std::mem::take(&mut other.store);
+        let refresh_token = if replaced { "rt-2" } else { "rt-1" };
+        answers(
+            &mut host,
+            send,
+            &renewable_for("at-2", refresh_token, "36000"),
+        );
+        host.ready();
+        let kept = lease_of(&account(&host));
+        assert_eq!(kept, (!replaced).then_some(until));
+        // The answer to the other process: newer, or without an effect.
+        other.store = std::mem::take(&mut host.store);
+        other.handle(refresh.response(response(200, &[], &renewable("at-3", "rt-1"))));
+        other.ready();
+        let held = if replaced {
+            "Bearer at-2"
+        } else {
+            "Bearer at-3"
+        };
+        assert_eq!(other.token().as_deref(), Some(held));
+    }
+}
+
+fn lease_of(account: &str) -> Option<String> {
+    let (_, rest) = account.split_once(r#""lease":"#)?;
+    rest.split(['}', ',']).next().map(str::to_owned)
+}
+
+/// The refresh token was refused here while another process refreshed with it: a drop that is saved late ends no token in use.
+#[test]
+fn s20_refr_06_a_late_drop_ends_no_refresh_token_that_another_process_has_used_since() {
+    let mut host = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+    host.pass(HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &revocable(""));
+    let send = host.request_to(TOKEN);
+    host.store.mode = StoreMode::WritesFail;
+    host.handle(send.response(response(400, &[], r#"{"error":"invalid_grant"}"#)));
+    host.error();
+    host.store.mode = StoreMode::Works;
+    host.pass(40_000);
+    let store = std::mem::take(&mut host.store);
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let mut other = Host::resumed(config, store, host.now, 40);
+    other.wanted("y");
+    if matches!(other.actions.front(), Some(Action::SendRequest(send)) if *send.request().uri() == META)
+    {
+        other.serve(META, 200, &revocable(""));
+    }
+    other.serve(TOKEN, 200, &renewable("at-3", "rt-1"));
+    other.ready();
+    host.store = std::mem::take(&mut other.store);
+    host.now = other.now;
+    host.wanted("x");
+    host.ready();
+    host.quiet();
+    assert!(account(&host).contains("rt-1"));
+    assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
 }

@@ -180,3 +180,115 @@ fn iso_09_refr_05_what_is_saved_late_does_not_replace_its_own_refresh() {
     assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
     assert!(spelled_out(host.store.of_kind("account")[0].contents.expose()).contains("rt-2"));
 }
+
+/// The write of a refresh was done, although the store reported a failure. Another process has refreshed those tokens since, and
+/// was refused: the refresh token that it spent is not put back. Where the server refused the token that was sent for these, they are
+/// the tokens of the grant.
+#[test]
+fn refr_06_refr_05_what_is_saved_late_revives_no_refused_token() {
+    for done in [false, true] {
+        let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "60"));
+        host.pass(60_000);
+        host.wanted("x");
+        let send = host.request_to(TOKEN);
+        let mut store = std::mem::take(&mut host.store);
+        host.store.mode = StoreMode::Manual;
+        host.handle(send.response(response(200, &[], &renewable_for("at-2", "rt-2", "600"))));
+        let Action::PersistSlot(save) = host.next() else {
+            panic!()
+        };
+        if done {
+            let slot = save.slot().to_string();
+            store.slots.insert(slot, save.write().unwrap().clone());
+        }
+        host.handle(save.failed());
+        host.error();
+        let config = std::sync::Arc::new(config().build().unwrap());
+        host.pass(40_000);
+        let mut other = Host::resumed(config, store, host.now, 60);
+        if done {
+            other.ready();
+            let sent = other.token();
+            other.challenged_for("y", 401, &[&announcing()], sent.as_deref());
+            other.serve(PRM, 200, &prm());
+        } else {
+            other.wanted("y");
+        }
+        other.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#);
+        other.need_user();
+        host.now = other.now;
+        host.store = std::mem::take(&mut other.store);
+        host.wanted("x");
+        let text = |host: &Host| spelled_out(host.store.of_kind("account")[0].contents.expose());
+        if done {
+            host.need_user();
+            assert!(!text(&host).contains("rt-2"), "{}", text(&host));
+            assert_eq!(host.token(), None);
+        } else {
+            host.ready();
+            assert!(text(&host).contains("rt-2"));
+        }
+    }
+}
+
+/// The account that a sign-in is to replace was refreshed in another process meanwhile: it is still the earlier sign-in.
+#[test]
+fn iso_09_a_sign_in_that_is_saved_late_replaces_an_earlier_one_that_was_refreshed_since() {
+    let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "60"));
+    host.accepted("tools/call x");
+    host.pass(60_000);
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    let redirect = host.redirect();
+    host.callback(&format!("code=c-2&state={}", state_of(&redirect)));
+    let send = host.request_to(TOKEN);
+    let store = std::mem::take(&mut host.store);
+    host.store.mode = StoreMode::WritesFail;
+    host.handle(send.response(response(200, &[], &renewable("at-2", "rt-2"))));
+    host.error();
+    let config = std::sync::Arc::new(config().build().unwrap());
+    host.pass(10_000);
+    let mut other = Host::resumed(config, store, host.now, 60);
+    other.wanted("y");
+    other.serve(TOKEN, 200, &renewable("at-9", "rt-9"));
+    other.ready();
+    host.store = std::mem::take(&mut other.store);
+    host.wanted("x");
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+}
+
+/// The first write of a sign-in was done, although the store reported a failure, and another process refreshes those tokens: it
+/// keeps its lease.
+#[test]
+fn refr_05_what_is_saved_late_leaves_the_lease_of_another_process() {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    let send = host.request_to(TOKEN);
+    let mut store = std::mem::take(&mut host.store);
+    host.store.mode = StoreMode::Manual;
+    host.handle(send.response(response(200, &[], &renewable_for("at-1", "rt-1", "90"))));
+    let Action::PersistSlot(save) = host.next() else {
+        panic!()
+    };
+    let slot = save.slot().to_string();
+    store.slots.insert(slot, save.write().unwrap().clone());
+    host.handle(save.failed());
+    host.error();
+    host.pass(85_000);
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let mut other = Host::resumed(config, store, host.now, 60);
+    other.ready();
+    other.wanted("y");
+    let refresh = other.request_to(TOKEN);
+    host.store = std::mem::take(&mut other.store);
+    host.wanted("x");
+    host.ready();
+    let text = spelled_out(host.store.of_kind("account")[0].contents.expose());
+    assert!(text.contains("\"lease\""), "{text}");
+    other.store = std::mem::take(&mut host.store);
+    other.handle(refresh.response(response(200, &[], &renewable("at-2", "rt-2"))));
+    other.ready();
+    assert_eq!(other.token().as_deref(), Some("Bearer at-2"));
+}

@@ -4,6 +4,7 @@
 use mcp_auth_machine::action::Why;
 use mcp_auth_machine::error::{Cause, StoreFlaw};
 use mcp_auth_machine::event::{Abandon, Authorization, Operation};
+use mcp_auth_machine::slot::{Revision, SlotContents, Stored};
 use mcp_auth_machine::{Action, Event, Phase};
 
 use crate::sign_out::{REVOKE, revocable, signed_in_at};
@@ -237,6 +238,7 @@ fn iso_09_a_late_save_that_gives_way_goes_on_with_the_other_account() {
     not_persisted(&mut host);
     host.store.mode = StoreMode::Works;
     let mut other = Host::new(config());
+    other.seeds = 90;
     other.pass(60_000);
     let redirect = other.to_redirect();
     other.callback(&format!("code=c-2&state={}", state_of(&redirect)));
@@ -554,9 +556,16 @@ fn rev_03_a_sign_out_whose_read_fails_is_repeated() {
     }
 }
 
-/// A sign-in of another process after that sign-out stays.
+/// A sign-in of another process after that sign-out stays. Within the time by which the clocks of two hosts differ, it cannot be
+/// told from an earlier one.
 #[test]
 fn rev_03_a_sign_out_that_was_not_read_erases_no_later_sign_in() {
+    for (seconds, suspended, stays) in [(40, 0, true), (40, 3_600, true), (30, 0, false)] {
+        signs_in_after_an_unread_sign_out(seconds * 1_000, suspended * 1_000, stays);
+    }
+}
+
+fn signs_in_after_an_unread_sign_out(wait: u64, suspended: u64, stays: bool) {
     let mut first = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
     let store = std::mem::take(&mut first.store);
     let config = std::sync::Arc::new(config().build().unwrap());
@@ -574,7 +583,10 @@ fn rev_03_a_sign_out_that_was_not_read_erases_no_later_sign_in() {
     not_persisted(&mut other);
     other.handle(Event::SignedOut);
     not_persisted(&mut other);
-    host.pass(10_000);
+    // A clock that does not count the suspension of the host.
+    let asleep = suspended;
+    host.pass(wait);
+    host.now.wall.0 += asleep;
     host.authorize();
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &revocable(""));
@@ -585,8 +597,102 @@ fn rev_03_a_sign_out_that_was_not_read_erases_no_later_sign_in() {
     other.now = host.now;
     other.store = std::mem::take(&mut host.store);
     other.wanted("x");
+    if stays {
+        other.ready();
+        assert_eq!(other.token().as_deref(), Some("Bearer at-2"));
+    } else {
+        revokes(&mut other, &["rt-2", "at-2"]);
+        other.need_user();
+    }
+}
+
+/// The record as it was written before accounts said when the user had authorized them.
+fn without_time(stored: &Stored) -> Stored {
+    let (_frame, json) = stored.contents.expose().split_once(".{").unwrap();
+    let (before, after) = json.split_once(",\"ad\":").unwrap();
+    let json = format!("{{{before},{}", after.split_once(',').unwrap().1);
+    let revision = Revision::of(json.as_bytes());
+    let contents = SlotContents::new(format!("v3.{revision}.{json}"));
+    Stored { contents, revision }
+}
+
+/// Another process refreshes the tokens after a sign-out that could not be read: the authorization is that of the sign-out.
+#[test]
+fn rev_03_a_sign_out_that_was_not_read_erases_a_refresh_that_came_since() {
+    // The record says when the user authorized, or does not.
+    for old in [false, true] {
+        let mut first = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+        first.pass(HOUR);
+        let store = std::mem::take(&mut first.store);
+        let config = std::sync::Arc::new(config().build().unwrap());
+        let failing = Store {
+            mode: StoreMode::LoadsFail,
+            ..Store::default()
+        };
+        let mut host = Host::resumed(std::sync::Arc::clone(&config), failing, first.now, 60);
+        not_persisted(&mut host);
+        host.handle(Event::SignedOut);
+        not_persisted(&mut host);
+        let mut other = Host::resumed(config, store, host.now, 40);
+        other.pass(120_000);
+        other.wanted("y");
+        other.serve(META, 200, &revocable(""));
+        other.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+        other.ready();
+        host.now = other.now;
+        host.store = std::mem::take(&mut other.store);
+        if old {
+            for (key, stored) in &mut host.store.slots {
+                if key.starts_with("account") {
+                    *stored = without_time(stored);
+                }
+            }
+        }
+        host.wanted("x");
+        revokes(&mut host, &["rt-2", "at-2"]);
+        host.need_user();
+        host.quiet();
+        assert!(host.store.of_kind("account").is_empty());
+    }
+}
+
+/// Another account was there already when the user signed out: this process had read the one before it.
+#[test]
+fn rev_03_a_repeated_sign_out_erases_an_account_that_it_had_not_read() {
+    let mut host = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+    host.accepted("tools/call x");
+    // The user signs in again in another process.
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let mut other = Host::resumed(config, std::mem::take(&mut host.store), host.now, 40);
     other.ready();
-    assert_eq!(other.token().as_deref(), Some("Bearer at-2"));
+    other.pass(60_000);
+    other.authorize();
+    other.serve(PRM, 200, &prm());
+    other.serve(META, 200, &revocable(""));
+    let redirect = other.redirect();
+    other.callback(&format!("code=c&state={}", state_of(&redirect)));
+    other.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    other.ready();
+    // The store fails while the user signs out here.
+    host.now = other.now;
+    host.store.mode = StoreMode::Manual;
+    host.handle(Event::SignedOut);
+    let Action::LoadSlot(load) = host.next() else {
+        panic!()
+    };
+    host.handle(load.failed());
+    let Action::PersistSlot(erase) = host.next() else {
+        panic!()
+    };
+    host.handle(erase.failed());
+    not_persisted(&mut host);
+    revokes(&mut host, &["rt-1", "at-1"]);
+    host.store = std::mem::take(&mut other.store);
+    host.pass(60_000);
+    host.wanted("x");
+    revokes(&mut host, &["rt-2", "at-2"]);
+    host.need_user();
+    assert!(host.store.of_kind("account").is_empty());
 }
 
 /// Another process has leased the refresh token since: the record is another one, and its tokens are those of the sign-out.

@@ -13,12 +13,14 @@ use crate::report::Decision;
 use crate::slot::{Found, Slot, Stored};
 use crate::state::attempt::{Attempt, Errand};
 use crate::state::client::binding::{LoadingBinding, Then};
+use crate::state::client::early::is_recent;
 use crate::state::client::flow::{Flow, Met};
 use crate::state::client::known_client::{authenticating, usable};
 use crate::state::client::register::Registering;
 use crate::state::discovery::server::pass_over;
 use crate::state::sign_in::scopes::select_scopes;
 use crate::state::{Next, Step, Work, done, wait_in};
+use crate::time::Moment;
 use crate::wire::words::AuthMethod;
 
 /// Continues after metadata was accepted: checks that the server supports the code flow, detects a changed
@@ -166,6 +168,8 @@ pub(crate) fn document_client(
 pub(crate) struct LoadingRegistration {
     pub(crate) ask: Ask,
     slot: Slot,
+    /// When the read began, if it began early.
+    early: Option<Moment>,
     pub(crate) met: Met,
     at: AtIssuer<()>,
 }
@@ -173,21 +177,43 @@ pub(crate) struct LoadingRegistration {
 impl LoadingRegistration {
     fn begin(core: &mut Core, mut met: Met, at: AtIssuer<()>) -> Step {
         let early = met.attempt.early.take();
-        let (slot, ask, found) = match early.filter(|early| early.is_at(at.issuer())) {
-            Some(early) => (early.slot, early.ask, early.found),
+        let (slot, ask, early, found) = match early.filter(|early| early.is_at(at.issuer())) {
+            Some(early) => (early.slot, early.ask, Some(early.begun), early.found),
             None => {
                 let slot = met.attempt.way.registration_slot(core, at.issuer());
-                (slot, core.load(slot), None)
+                (slot, core.load(slot), None, None)
             }
         };
-        let state = Self { ask, slot, met, at };
+        let state = Self {
+            ask,
+            slot,
+            early,
+            met,
+            at,
+        };
+        let recent = early.is_none_or(|begun| is_recent(begun, core.now));
         match found {
             Some(found) => state.loaded(core, found),
-            None => wait_in(Work::LoadingRegistration(state)),
+            None if recent => wait_in(Work::LoadingRegistration(state)),
+            None => state.again(core),
         }
     }
 
+    /// Reads the registration when the client is chosen, with a time limit of its own.
+    fn again(self, core: &mut Core) -> Step {
+        wait_in(Work::LoadingRegistration(Self {
+            ask: core.load(self.slot),
+            early: None,
+            ..self
+        }))
+    }
+
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
+        if let Some(begun) = self.early
+            && (found.is_err() || !is_recent(begun, core.now))
+        {
+            return self.again(core);
+        }
         let Ok(stored) = found else {
             let cause = Cause::NotPersisted(StoreFlaw::Load);
             let issuer = self.at.issuer();

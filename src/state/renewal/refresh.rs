@@ -18,14 +18,14 @@ use crate::state::call::{Call, CallFlaw, Called, requests_for};
 use crate::state::delay::{asked_wait, back_off};
 use crate::state::pause::Pausing;
 use crate::state::renewal::remains::{
-    Discarded, discard, end_grant, end_refresh, named_next_time, refused,
+    Discarded, discard, end_grant, end_refresh, named_next_time, refused, save_best,
 };
-use crate::state::save::{SavingAccount, save_before};
+use crate::state::save::save_before;
 use crate::state::sign_in::exchange::read_answer;
 use crate::state::sign_out::forget::client_refused;
 use crate::state::trigger::Trigger;
 use crate::state::{Next, Step, Work, wait_in};
-use crate::suspended::{Kept, Overdue, Renewal};
+use crate::suspended::{Brings, Kept, Overdue, Renewal, Sent};
 use crate::time::{Moment, millis};
 use crate::wire::http_fields::is_transient;
 use crate::wire::text::Untrusted;
@@ -80,7 +80,7 @@ impl Refreshing {
         renewal.is_for_others = false;
         let requests = requests_for(&at);
         let call = Call::begin_within(core, at, requests, Some(until));
-        Self::called(core, call, renewal)
+        Self::called(core, 0, call, renewal)
     }
 
     pub(crate) fn ask(&self) -> &Ask {
@@ -103,6 +103,7 @@ impl Refreshing {
             sent,
             naming: self.renewal.naming,
             operation: self.renewal.operation().cloned(),
+            stored: None,
         };
         core.overdue(ask.id, overdue);
         if core.held.unsaved.is_some() {
@@ -112,57 +113,75 @@ impl Refreshing {
     }
 
     pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
+        let request = self.call.ask.id;
         let called = self.call.replied(core, outcome);
-        Self::called(core, called, self.renewal)
+        Self::called(core, request, called, self.renewal)
     }
 
     pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
         if core.held.unsaved.is_some() {
             return save_before(core, self.renewal);
         }
+        let request = self.call.ask.id;
         let called = self.call.signed(core, token);
-        Self::called(core, called, self.renewal)
+        Self::called(core, request, called, self.renewal)
     }
 
-    fn called(core: &mut Core, called: Called<RefreshGrant>, renewal: Box<Renewal>) -> Step {
+    /// `request`: the ticket of the request that was answered.
+    fn called(
+        core: &mut Core,
+        request: u64,
+        called: Called<RefreshGrant>,
+        renewal: Box<Renewal>,
+    ) -> Step {
         match called {
             Called::Again(call) => wait_in(Work::Refreshing(Self { call, renewal })),
             Called::Answered(at, response, from) => {
                 let verdict = judge(core, &at, &response);
-                Self::decide(core, at, renewal, verdict, from)
+                Self::decide(core, at, request, renewal, verdict, from)
             }
             Called::Failed(at, CallFlaw::Unreachable) => {
                 let now = core.now;
-                Self::decide(core, at, renewal, Verdict::Later(None), now)
+                Self::decide(core, at, request, renewal, Verdict::Later(None), now)
             }
             Called::Failed(at, CallFlaw::Final(cause)) => {
                 let now = core.now;
-                Self::decide(core, at, renewal, Verdict::Final(cause), now)
+                Self::decide(core, at, request, renewal, Verdict::Final(cause), now)
             }
         }
     }
 
     /// Prefers the answer to an earlier request, which came meanwhile, to one without tokens: a server that rotates honours
-    /// the first request that reached it, and refuses the ones after it.
+    /// the first request that reached it, and refuses the ones after it. Two answers with tokens are compared when they are
+    /// saved.
     fn decide(
         core: &mut Core,
         at: AtIssuer<RefreshGrant>,
+        request: u64,
         renewal: Box<Renewal>,
         verdict: Verdict,
         from: Moment,
     ) -> Step {
-        // Without a new refresh token the one that came late is the last one.
-        if matches!(&verdict, Verdict::Granted(granted, _) if granted.refresh_token.is_some()) {
-            core.held.unsaved = None;
-        } else if core.held.unsaved.is_some() {
+        let brings = match &verdict {
+            Verdict::Granted(..) => true,
+            Verdict::Unusable(discarded) => discarded.spends(&at),
+            Verdict::GrantOver
+            | Verdict::RefreshOver(_)
+            | Verdict::Unexplained(_)
+            | Verdict::ClientUnknown(_)
+            | Verdict::Later(_)
+            | Verdict::Final(_) => false,
+        };
+        if !brings && core.held.unsaved.is_some() {
             return save_before(core, renewal);
         }
-        Self::judged(core, at, renewal, verdict, from)
+        Self::judged(core, at, request, renewal, verdict, from)
     }
 
     fn judged(
         core: &mut Core,
         at: AtIssuer<RefreshGrant>,
+        request: u64,
         mut renewal: Box<Renewal>,
         verdict: Verdict,
         from: Moment,
@@ -182,24 +201,24 @@ impl Refreshing {
         match verdict {
             Verdict::Granted(granted, binding) => {
                 if may_name && at.held().is_for_others(&granted) {
-                    return wait_in(named_next_time(core, at, renewal, *granted));
+                    return named_next_time(core, at, request, renewal, *granted);
                 }
-                let (at, sent) = at.refreshed(core, *granted, binding, from);
+                let (at, sent) = at.refreshed(core, request, *granted, binding, from);
                 let naming = renewal.naming;
                 let at = at.then(|account| Account {
                     names_scopes: naming.names(account.names_scopes),
                     ..account
                 });
                 let kept = Kept::Refreshed { renewal, sent };
-                wait_in(SavingAccount::begin(core, at, kept))
+                save_best(core, at, kept)
             }
-            Verdict::Unusable(discarded) => discard(core, at, renewal, discarded),
-            Verdict::GrantOver => wait_in(end_grant(core, at, renewal)),
+            Verdict::Unusable(discarded) => discard(core, at, request, renewal, discarded),
+            Verdict::GrantOver => end_grant(core, at, request, renewal),
             // The machine's own repetition may have named scopes that were never granted.
             Verdict::RefreshOver(cause) if renewal.naming == Naming::AfterBadRequest => {
                 refused(core, renewal, cause)
             }
-            Verdict::RefreshOver(cause) => end_refresh(core, at, renewal, cause),
+            Verdict::RefreshOver(cause) => end_refresh(core, at, request, renewal, cause),
             Verdict::Unexplained(cause) => refused(core, renewal, cause),
             Verdict::ClientUnknown(code) => {
                 let refusal = Refusal::OAuth {
@@ -218,7 +237,7 @@ impl Refreshing {
                     let failure = renewal.effort.fails(Stage::Refresh, Some(&issuer), cause);
                     return client_refused(core, &at, &redirect_uri, failure);
                 }
-                Self::judged(core, at, renewal, Verdict::Final(cause), from)
+                Self::judged(core, at, request, renewal, Verdict::Final(cause), from)
             }
             Verdict::Later(wait) => later(core, renewal, wait),
             // The user cannot help: the host could not sign or does not connect, or something took too long.
@@ -363,18 +382,18 @@ pub(super) fn judge(
 }
 
 impl AtIssuer<RefreshGrant> {
-    /// Returns the account with the tokens of an answer, whose lifetime counts from this moment, and the refresh token that was
-    /// sent.
+    /// Returns the account with the tokens of an answer, whose lifetime counts from this moment, and what was sent.
     pub(super) fn refreshed(
         self,
         core: &mut Core,
+        request: u64,
         granted: Granted,
         binding: Option<KeyBinding>,
         from: Moment,
-    ) -> (AtIssuer<Account>, Secret) {
+    ) -> (AtIssuer<Account>, Box<Sent>) {
         let issuer = self.issuer().clone();
         let seconds = granted.lifetime.seconds();
-        let sent = self.held().refresh.clone();
+        let sent = Sent::of(&self, Brings::Tokens, request);
         let at = self.redeemed(granted, from);
         let at = at.then(|account| Account { binding, ..account });
         core.report(|| Decision::TokenRefreshed {

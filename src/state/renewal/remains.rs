@@ -1,19 +1,36 @@
 //! The rest of an account after an answer to its refresh that brings no usable token.
 
-use crate::account::{Account, Naming, RefreshGrant, Tokens};
+use crate::account::{Account, Naming, RefreshGrant, RefreshTokenId, Tokens};
 use crate::core::Core;
 use crate::error::Cause;
 use crate::issuer::AtIssuer;
 use crate::report::Decision;
 use crate::secret::Secret;
-use crate::state::save::SavingAccount;
-use crate::state::{Step, Work, wait_in};
-use crate::suspended::{Kept, Renewal};
+use crate::state::save::{SavingAccount, save_before};
+use crate::state::{Step, wait_in};
+use crate::suspended::{Brings, Kept, Rank, Renewal, Sent, Unsaved};
 use crate::wire::token::Granted;
 
-/// Returns the account of a refresh, and the refresh token that was sent.
-pub(super) fn into_account(at: AtIssuer<RefreshGrant>) -> (AtIssuer<Account>, Secret) {
-    let sent = at.held().refresh.clone();
+impl Sent {
+    /// Returns what this request sent, with the rank of its answer.
+    pub(super) fn of(at: &AtIssuer<RefreshGrant>, brings: Brings, request: u64) -> Box<Self> {
+        let grant = at.held();
+        Box::new(Self {
+            token: grant.refresh.clone(),
+            before: grant.account.issuance(),
+            instead: None,
+            rank: Rank { brings, request },
+        })
+    }
+}
+
+/// Returns the account of a refresh, and what was sent.
+pub(super) fn into_account(
+    at: AtIssuer<RefreshGrant>,
+    brings: Brings,
+    request: u64,
+) -> (AtIssuer<Account>, Box<Sent>) {
+    let sent = Sent::of(&at, brings, request);
     (at.then(|grant| grant.account), sent)
 }
 
@@ -21,11 +38,12 @@ pub(super) fn into_account(at: AtIssuer<RefreshGrant>) -> (AtIssuer<Account>, Se
 pub(super) fn end_grant(
     core: &mut Core,
     at: AtIssuer<RefreshGrant>,
+    request: u64,
     renewal: Box<Renewal>,
-) -> Work {
-    let (at, sent) = into_account(at);
+) -> Step {
+    let (at, sent) = into_account(at, Brings::Nothing, request);
     let (at, kept) = without_tokens(core, at, sent, renewal, |account| account.tokens = None);
-    SavingAccount::begin(core, at, kept)
+    save_best(core, at, kept)
 }
 
 /// An answer whose access token cannot be used.
@@ -42,22 +60,24 @@ pub(super) struct Discarded {
 pub(super) fn named_next_time(
     core: &mut Core,
     at: AtIssuer<RefreshGrant>,
+    request: u64,
     renewal: Box<Renewal>,
     granted: Granted,
-) -> Work {
+) -> Step {
     let issuer = at.issuer().clone();
     core.report(|| Decision::RefreshNamesScopes { issuer });
-    let (at, kept) = for_others(at, renewal, granted);
-    SavingAccount::begin(core, at, kept)
+    let (at, kept) = for_others(at, request, renewal, granted);
+    save_best(core, at, kept)
 }
 
 /// Returns the account with the refresh token of an answer whose access token is for other scopes.
 pub(super) fn for_others(
     at: AtIssuer<RefreshGrant>,
+    request: u64,
     mut renewal: Box<Renewal>,
     granted: Granted,
 ) -> (AtIssuer<Account>, Kept) {
-    let (at, sent) = into_account(at);
+    let (at, sent) = into_account(at, Brings::RefreshToken, request);
     let at = at.then(|mut account| {
         if let Some(tokens) = &mut account.tokens
             && granted.refresh_token.is_some()
@@ -78,16 +98,17 @@ pub(super) fn for_others(
 pub(super) fn discard(
     core: &mut Core,
     at: AtIssuer<RefreshGrant>,
+    request: u64,
     renewal: Box<Renewal>,
     discarded: Discarded,
 ) -> Step {
     if !discarded.spends(&at) {
         return refused(core, renewal, discarded.cause);
     }
-    let (at, sent) = into_account(at);
+    let (at, sent) = into_account(at, Brings::NothingUsable, request);
     let cause = discarded.revoke(core, &at);
     let (at, kept) = without_refresh_token(core, at, sent, renewal, cause);
-    wait_in(SavingAccount::begin(core, at, kept))
+    save_best(core, at, kept)
 }
 
 impl Discarded {
@@ -116,19 +137,20 @@ impl Discarded {
 pub(super) fn end_refresh(
     core: &mut Core,
     at: AtIssuer<RefreshGrant>,
+    request: u64,
     renewal: Box<Renewal>,
     cause: Cause,
 ) -> Step {
-    let (at, sent) = into_account(at);
+    let (at, sent) = into_account(at, Brings::Nothing, request);
     let (at, kept) = without_refresh_token(core, at, sent, renewal, cause);
-    wait_in(SavingAccount::begin(core, at, kept))
+    save_best(core, at, kept)
 }
 
 /// Returns the account without the refresh token that was sent.
 pub(super) fn without_refresh_token(
     core: &mut Core,
     at: AtIssuer<Account>,
-    sent: Secret,
+    sent: Box<Sent>,
     mut renewal: Box<Renewal>,
     cause: Cause,
 ) -> (AtIssuer<Account>, Kept) {
@@ -152,15 +174,43 @@ pub(super) fn refused(core: &mut Core, renewal: Box<Renewal>, cause: Cause) -> S
 fn without_tokens(
     core: &mut Core,
     at: AtIssuer<Account>,
-    sent: Secret,
+    sent: Box<Sent>,
     renewal: Box<Renewal>,
     change: impl FnOnce(&mut Account),
 ) -> (AtIssuer<Account>, Kept) {
     let issuer = at.issuer().clone();
     core.report(|| Decision::TokensDropped { issuer });
+    let dropped = RefreshTokenId::of(&sent.token);
     let at = at.then(|mut account| {
         change(&mut account);
+        account.dropped = Some(dropped);
         account
     });
     (at, Kept::Dropped { renewal, sent })
+}
+
+/// Saves the account of an answer, with what a late answer adds to it. If the late one is better, that is saved, and the renewal
+/// continues.
+pub(super) fn save_best(core: &mut Core, at: AtIssuer<Account>, kept: Kept) -> Step {
+    let late = core.held.unsaved.take();
+    let merged = late
+        .as_ref()
+        .zip(kept.sent())
+        .and_then(|(late, sent)| Some((late.beside(&at, sent)?, late.outranks(sent))));
+    match (merged, late, kept) {
+        (
+            Some((merged, true)),
+            Some(late),
+            Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. },
+        ) => {
+            let late = Unsaved {
+                at: merged,
+                ..*late
+            };
+            core.held.unsaved = Some(Box::new(late));
+            save_before(core, renewal)
+        }
+        (Some((merged, _)), _, kept) => wait_in(SavingAccount::begin(core, *merged, kept)),
+        (None, _, kept) => wait_in(SavingAccount::begin(core, at, kept)),
+    }
 }

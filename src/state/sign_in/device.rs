@@ -310,7 +310,11 @@ impl Pending {
                     let at = self.at.redeemed(granted, core.now);
                     return Revoking::begin(core, at, None);
                 }
-                let kept = Kept::Authorized { begun, beside };
+                let kept = Kept::Authorized {
+                    begun,
+                    beside,
+                    over: core.held.authorization(),
+                };
                 let redeem = |at: AtIssuer<DeviceGrant>, granted| at.redeemed(granted, from);
                 keep(core, self.at, granted, kept, redeem)
             }

@@ -83,7 +83,11 @@ impl Exchanging {
             TokenAnswer::Granted(granted) => {
                 let parts = &at.held().redirected.0;
                 let (begun, beside) = (parts.created, parts.beside_account);
-                let kept = Kept::Authorized { begun, beside };
+                let kept = Kept::Authorized {
+                    begun,
+                    beside,
+                    over: core.held.authorization(),
+                };
                 let redeem = |at: AtIssuer<CodeGrant>, granted| at.redeemed(granted, from);
                 keep(core, at, granted, kept, redeem)
             }

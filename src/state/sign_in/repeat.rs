@@ -277,7 +277,7 @@ fn replace(core: &mut Core, click: Click) -> Step {
     let widens = core.waiting.take().filter(|waiting| waiting.rest.widens);
     let renewed = Renewed {
         click,
-        account: core.held.revision,
+        before: core.held.authorization(),
         requested: widens.map(|waiting| waiting.at.held().0.requested.clone()),
     };
     Ok(Next::Read(Trigger::Renewed(Box::new(renewed))))

@@ -1,8 +1,8 @@
 //! Sign-out: the account is erased first, even when later steps fail, then its tokens are revoked where the
 //! server supports revocation (REV). A crash in between leaves no usable token in the store.
 
-use crate::account::{Account, Tokens};
-use crate::budget::SAME_TIME;
+use crate::account::Account;
+use crate::budget::CLOCKS_DIFFER;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Outcome, Persistence};
@@ -12,7 +12,7 @@ use crate::record::{AccountAsRead, read_account};
 use crate::slot::{AuthorizationId, Revision, Stored};
 use crate::state::{Step, Trigger, Work, wait_in};
 use crate::suspended::{Leaving, Parting, PartingGrant};
-use crate::time::{Moment, millis};
+use crate::time::{Moment, UnixMillis, millis};
 
 /// How many times the erasure is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
@@ -39,11 +39,17 @@ impl Leaving {
         let _stored = self.unsaved.take_if(same);
         if tokens.is_some() || self.known.is_none() {
             self.known = Some(Box::new(at));
+            self.was_read = true;
         }
     }
 
-    /// Returns true when the slot holds another account than the one that an earlier sign-out could not erase. The authorization
-    /// of its tokens tells: the revision does not, because another process may have written the same tokens with its lease.
+    /// Returns true when the slot holds the account of a later sign-in than the one that an earlier sign-out could not erase.
+    ///
+    /// - The authorization of its tokens tells. The revision and the time of receipt do not, because another process may have
+    ///   leased or refreshed the same tokens.
+    /// - Another authorization is a later one if the slot was read since the sign-out. Otherwise its time decides, since this
+    ///   process may not have known the account of which the user signed out.
+    /// - An unreadable record tells nothing, and is erased: the user has signed out.
     fn spares(&self, core: &Core, stored: &Stored) -> bool {
         let Some(remnant) = self.only else {
             return false;
@@ -52,15 +58,15 @@ impl Leaving {
             return false;
         }
         let Ok(AccountAsRead { at, .. }) = read_account(&core.identity, stored) else {
-            return remnant.revision.is_some();
+            return false;
         };
         let account = at.held();
         let known = self.authorization().or(remnant.authorization);
-        if known.is_some() && account.authorization == known {
+        if account.authorization.is_none() || account.authorization == known {
             return false;
         }
-        let was_read = remnant.revision.is_some() && known.is_some();
-        was_read || remnant.is_before(account.tokens.as_ref(), core.now)
+        let was_read = known.is_some() && (self.was_read || remnant.was_read);
+        was_read || remnant.is_before(account.authorized, core.now)
     }
 
     /// Returns the authorization that brought the known tokens.
@@ -77,24 +83,28 @@ impl Leaving {
         };
         let earlier = self.only.or(earlier);
         let known = earlier.and_then(|earlier| earlier.authorization);
+        let was_read = earlier.is_some_and(|earlier| earlier.was_read);
         let first = self.only.map(|first| first.signed_out);
         Remnant {
             revision: revision.or(self.only.and_then(|first| first.revision)),
             authorization: self.authorization().or(known),
+            was_read: self.was_read || was_read,
             signed_out: first.unwrap_or(core.now),
         }
     }
 }
 
 impl Remnant {
-    /// Returns true if these tokens were received after the sign-out, as far as clocks tell: those of two hosts differ a
-    /// little, and a wall clock that was set since proves nothing.
-    fn is_before(&self, tokens: Option<&Tokens>, now: Moment) -> bool {
-        let differ = millis(SAME_TIME);
-        let after = self.signed_out.wall.0.saturating_add(differ);
+    /// Returns true if the user signed in at this time after the sign-out, whatever the clocks show: those of two hosts differ by
+    /// up to [`CLOCKS_DIFFER`], and the wall clock may have been behind at the sign-out, and set since. A sign-in that came so
+    /// soon afterwards is erased too, since the user must not stay signed in.
+    fn is_before(&self, signed_in: Option<UnixMillis>, now: Moment) -> bool {
+        let differ = millis(CLOCKS_DIFFER);
+        let ahead = self.signed_out.set_ahead(now);
+        let signed_out = self.signed_out.wall.0.saturating_add(ahead);
+        let after = signed_out.saturating_add(differ);
         let until = now.wall.0.saturating_add(differ);
-        let since = |tokens: &Tokens| after < tokens.received.0 && tokens.received.0 <= until;
-        tokens.is_some_and(since) && !self.signed_out.was_set(now)
+        signed_in.is_some_and(|at| after < at.0 && at.0 <= until)
     }
 }
 
@@ -201,7 +211,7 @@ impl Parting {
     /// refresh, see [`Overdue::answered`](crate::suspended::Overdue::answered).
     pub(crate) fn answered(self, core: &mut Core, outcome: Outcome) -> Option<Trigger> {
         let at = match self.grant {
-            PartingGrant::Overdue(overdue) => return overdue.answered(core, outcome),
+            PartingGrant::Overdue(overdue) => return overdue.answered(core, self.id, outcome),
             PartingGrant::Code(at) => at.late(core, outcome),
             PartingGrant::Device(at) => at.late(core, outcome),
             PartingGrant::Refresh(at) => at.late(core, outcome),
@@ -226,6 +236,7 @@ impl Parting {
 fn finish(core: &mut Core, leaving: Leaving, flaw: Option<(StoreFlaw, Remnant)>) -> Step {
     let Leaving {
         known,
+        was_read: _,
         unsaved,
         mut doomed,
         only,

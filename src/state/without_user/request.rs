@@ -114,7 +114,11 @@ fn answered(
                     });
                     let begun = core.now.wall;
                     let beside = false;
-                    let kept = Kept::Authorized { begun, beside };
+                    let kept = Kept::Authorized {
+                        begun,
+                        beside,
+                        over: core.held.authorization(),
+                    };
                     wait_in(SavingAccount::begin(core, at, kept))
                 }
                 Err(flaw) => {
