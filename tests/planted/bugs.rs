@@ -748,8 +748,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation],
         edits: &[edit(
             "src/state/renewal/refresh.rs",
-            "        } else if core.held.unsaved.is_some() {\n",
-            "        } else if crate::planted::on(67) {\n            core.held.unsaved = None;\n        } else if core.held.unsaved.is_some() {\n",
+            "        if !brings && core.held.unsaved.is_some() {\n",
+            "        if !brings && crate::planted::on(67) {\n            core.held.unsaved = None;\n        } else if !brings && core.held.unsaved.is_some() {\n",
         )],
     },
     Bug {
@@ -798,8 +798,88 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation],
         edits: &[edit(
             "src/state/save.rs",
-            "                    continues(held, &self.at) || self.late && is_newer(held, &self.at)\n",
-            "                    !crate::planted::on(72) && continues(held, &self.at)\n                        || self.late && is_newer(held, &self.at)\n",
+            "            newer || continues(held, &self.at)\n",
+            "            newer || continues(held, &self.at) && !crate::planted::on(72)\n",
+        )],
+    },
+    Bug {
+        number: 73,
+        name: "a refresh passes for another sign-in",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/state/sign_out/erase.rs",
+            "        was_read || remnant.is_before(account.authorized, core.now)\n",
+            "        let received = account.tokens.as_ref().map(|tokens| tokens.received);\n        let received = received.filter(|_| crate::planted::on(73));\n        was_read || remnant.is_before(received.or(account.authorized), core.now)\n",
+        )],
+    },
+    Bug {
+        number: 74,
+        name: "an older token replaces a newer one",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/state/replace.rs",
+            "    let same = account.issuance() == sent.before || !late;\n",
+            "    let same = account.issuance() == sent.before || !late || crate::planted::on(74);\n",
+        )],
+    },
+    Bug {
+        number: 75,
+        name: "a late save ends a lease",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/state/save.rs",
+            "        let lease = core.held.lease?;\n",
+            "        let lease = core.held.lease.filter(|_| !crate::planted::on(75))?;\n",
+        )],
+    },
+    Bug {
+        number: 76,
+        name: "a refused refresh token is stored again",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/account/mod.rs",
+            "        !holds && self.dropped == Some(RefreshTokenId::of(token))\n",
+            "        !holds && self.dropped == Some(RefreshTokenId::of(token))\n            || crate::planted::on(76) && self.tokens.is_none()\n",
+        )],
+    },
+    Bug {
+        number: 77,
+        name: "the first of two late answers counts",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/state/renewal/late.rs",
+            "            Some(unsaved) => unsaved.or(late),\n",
+            "            Some(unsaved) if crate::planted::on(77) => *unsaved,\n            Some(unsaved) => unsaved.or(late),\n",
+        )],
+    },
+    Bug {
+        number: 78,
+        name: "a stored answer ends the late ones",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/core/mod.rs",
+            "        let stored = self.held.at.as_deref().zip(sent);\n",
+            "        let sent = sent.filter(|_| !crate::planted::on(78));\n        let stored = self.held.at.as_deref().zip(sent);\n",
+        )],
+    },
+    Bug {
+        number: 79,
+        name: "an early read fails the attempt",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/state/client/choose.rs",
+            "            && (found.is_err() || !is_recent(begun, core.now))\n",
+            "            && (found.is_err() && !crate::planted::on(79) || !is_recent(begun, core.now))\n",
+        )],
+    },
+    Bug {
+        number: 80,
+        name: "an early read does not age",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/state/client/early.rs",
+            "    begun.passed(now) < millis(EARLY_READ)\n",
+            "    begun.passed(now) < millis(EARLY_READ) || crate::planted::on(80)\n",
         )],
     },
 ];

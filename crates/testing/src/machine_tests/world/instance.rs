@@ -190,8 +190,10 @@ impl World {
                     instance.seen.extend(written);
                     self.ledger
                         .waits(at, &persist.slot().to_string(), persist.id());
-                    self.ledger.writes(at, persist, self.shelf.tampered);
+                    self.ledger.writes(at, persist, now, self.shelf.tampered);
                     self.ledger.leases(at, persist, now, self.shelf.tampered);
+                    self.ledger
+                        .keeps_lease(at, persist, now, self.shelf.tampered);
                     if persist.slot().kind() == SlotKind::Pending && persist.write().is_some() {
                         instance.opened = now.mono.0;
                     }
@@ -270,6 +272,9 @@ impl World {
                             self.ledger.has_no_other(at, &refused, now, &self.shelf);
                         }
                     }
+                    if failure.stage == Stage::Registration && text == "NotPersisted(Load)" {
+                        self.ledger.could_not_read(at);
+                    }
                     scanner::diagnostic("a failure", &failure.to_string());
                     Ledger::failed(&format!("{failure:?} {failure}"));
                 }
@@ -279,6 +284,9 @@ impl World {
                 }
                 Action::Sign(_) => self.facts.note("signed"),
                 Action::LoadSlot(load) => {
+                    if load.slot().kind() == SlotKind::Registration {
+                        self.ledger.reads_registration(at, beside, now);
+                    }
                     self.ledger.waits(at, &load.slot().to_string(), load.id());
                 }
                 Action::ObtainAssertion(_) => {}

@@ -2,8 +2,8 @@
 
 use mcp_auth_machine::Action;
 
-use super::moments::{is_of_store, refresh_of, writes_account};
-use super::{How, MCP, Move, OPERATION, PRM, World};
+use super::moments::{access_of, is_of_store, refresh_of, writes_account};
+use super::{Habit, How, MCP, Move, OPERATION, PRM, World};
 use crate::machine_tests::{body, copy, get};
 
 impl World {
@@ -63,26 +63,126 @@ impl World {
         let odd = How::Odd { member: 2, kind: 2 };
         self.answer(at, last, if usable { How::Honest } else { odd });
         let granted = self.ledger.has_replaced(at, id) && usable;
-        for _ in 0..24 {
-            // A refresh with another token follows where the new tokens have expired meanwhile.
-            let next = |action: &Action| match action {
-                Action::SendRequest(send) => {
-                    let refresh = get(&body(send.request()), "refresh_token");
-                    refresh.is_none() || refresh == sent
-                }
-                Action::Sign(_) => true,
-                action => is_of_store(action),
-            };
-            let Some(next) = self.instances[at].actions.iter().position(next) else {
-                break;
-            };
-            self.answer(at, next, How::Honest);
-        }
+        self.ends_refresh(at, &sent);
         let kept = self.shelf.account().and_then(refresh_of);
         assert!(
             !(counts && granted) || kept.is_some() && kept != sent,
             "S61: the tokens of a late answer to a refresh are lost"
         );
+    }
+
+    /// Answers what an instance asks for, until it rests or refreshes with another token than this one: that follows where the new
+    /// tokens have expired meanwhile.
+    fn ends_refresh(&mut self, at: usize, sent: &Option<String>) {
+        for _ in 0..24 {
+            let next = |action: &Action| match action {
+                Action::SendRequest(send) => {
+                    let refresh = get(&body(send.request()), "refresh_token");
+                    refresh.is_none() || refresh == *sent
+                }
+                Action::Sign(_) => true,
+                action => is_of_store(action),
+            };
+            let Some(next) = self.instances[at].actions.iter().position(next) else {
+                return;
+            };
+            self.answer(at, next, How::Honest);
+        }
+    }
+
+    /// The refresh request that an instance waits for, taken out when its time limit has passed.
+    fn overdue(&mut self, at: usize) -> Option<Action> {
+        let found = self.refreshes(at)?;
+        let send = self.instances[at].actions.remove(found)?;
+        let due = self.instances[at].machine.deadline()?;
+        self.wait(due.0.saturating_sub(self.now.mono.0));
+        Some(send)
+    }
+
+    /// The time limits of two tries pass, and the server, which accepts the replaced refresh token for a while, answers both. The
+    /// first or the second answer is of no use, or none, and they come in this order or the other; the account is stored between
+    /// them, or not. A usable answer is not lost (S61).
+    pub(super) fn late_twice(&mut self, at: usize, order: u8) {
+        let Some(first) = self.overdue(at) else {
+            return;
+        };
+        if !self.instances[at].is_in("pausing") {
+            return;
+        }
+        let due = self.instances[at].machine.deadline();
+        self.wait(due.map_or(0, |due| due.0.saturating_sub(self.now.mono.0)));
+        for _ in 0..8 {
+            let next = |action: &Action| is_of_store(action) || matches!(action, Action::Sign(_));
+            let Some(next) = self.instances[at].actions.iter().position(next) else {
+                break;
+            };
+            self.answer(at, next, How::Honest);
+        }
+        let Some(second) = self.overdue(at) else {
+            return;
+        };
+        let (Action::SendRequest(one), Action::SendRequest(two)) = (&first, &second) else {
+            return;
+        };
+        let token_of = |request| get(&body(request), "refresh_token");
+        let sent = token_of(one.request());
+        let request = copy(two.request());
+        let counts = sent == token_of(two.request()) && self.takes_late(at, &request);
+        if !counts || self.shelf.account().and_then(refresh_of) != sent {
+            return;
+        }
+        self.facts.note("two late answers to one refresh token");
+        let odd = How::Odd { member: 2, kind: 2 };
+        let [one_is, two_is] = match order % 3 {
+            0 => [odd, How::Honest],
+            1 => [How::Honest, odd],
+            _ => [How::Honest, How::Honest],
+        };
+        let mut answers = [(first, one_is), (second, two_is)];
+        if order & 4 != 0 {
+            answers.reverse();
+        }
+        let mut brought = false;
+        let mut usable = Vec::new();
+        for (at_place, (send, how)) in answers.into_iter().enumerate() {
+            let Action::SendRequest(request) = &send else {
+                return;
+            };
+            let id = request.id();
+            self.instances[at].actions.push_back(send);
+            let last = self.instances[at].actions.len() - 1;
+            let (before, _) = self.ledger.last_token();
+            self.servers.grace = true;
+            self.answer(at, last, how);
+            self.servers.grace = false;
+            brought |= self.ledger.has_replaced(at, id) && how == How::Honest;
+            let (granted, token) = self.ledger.last_token();
+            if how == How::Honest && granted > before {
+                usable.extend(token.map(|token| (id, token)));
+            }
+            if at_place == 0 && order & 8 != 0 {
+                self.answer_store(at, How::Honest);
+            }
+        }
+        self.ends_refresh(at, &sent);
+        let stored = self.shelf.account().unwrap_or_default().to_owned();
+        let kept = refresh_of(&stored);
+        let foreign = self.setup.has(Habit::ForeignScopes);
+        assert!(
+            foreign || !brought || kept.is_some() && kept != sent,
+            "S61: of two late answers to a refresh, the refresh token of the usable one is lost"
+        );
+        usable.sort();
+        // All of them are valid for longer than the move takes.
+        let lasts = usable
+            .iter()
+            .all(|(_, (_, seconds))| seconds.is_none_or(|s| s > 300));
+        if let Some((_, (access, _))) = usable.last().filter(|_| lasts && !foreign) {
+            assert!(
+                access_of(&stored).as_ref() == Some(access),
+                "S61: of two late answers to a refresh, the better one is lost: {access}"
+            );
+        }
     }
 
     // ---- Tokens that are written again after another instance has refreshed them
@@ -122,16 +222,43 @@ impl World {
             self.ledger.external(other);
             let line = format!("Bearer resource_metadata=\"{PRM}\"");
             self.challenge(other, OPERATION, 401, &line, Some(&sent));
-            self.goes_on(other);
+            // A `token_type` that is a number: of no use to any client.
+            self.goes_on(other, How::Odd { member: 2, kind: 2 });
             let due = self.instances[at].machine.deadline();
             self.wait(due.map_or(0, |due| due.0.saturating_sub(self.now.mono.0)));
             self.answer_store(at, How::Honest);
         }
     }
 
-    /// Answers what an instance asks of the store, of the resource and of its host; a refresh brings an access token of a type
-    /// that no client knows.
-    fn goes_on(&mut self, at: usize) {
+    /// The same, but another instance is refused a refresh with the new tokens, and drops them: they are not put back (S64).
+    pub(super) fn saved_refused(&mut self, at: usize) {
+        let Some((write, other)) = self.saves_beside_another(at) else {
+            return;
+        };
+        self.facts
+            .note("tokens were saved again after another instance had been refused");
+        self.answer(at, write, How::Lies);
+        self.ledger.external(other);
+        self.wants(other, OPERATION);
+        self.answer_store(other, How::Honest);
+        self.instances[other]
+            .actions
+            .retain(|action| !matches!(action, Action::Ready(_)));
+        let Some(sent) = self.token(other).filter(|_| !self.is_busy(other)) else {
+            return;
+        };
+        self.ledger.external(other);
+        let line = format!("Bearer resource_metadata=\"{PRM}\"");
+        self.challenge(other, OPERATION, 401, &line, Some(&sent));
+        // `invalid_grant`.
+        self.goes_on(other, How::Refused(0));
+        let due = self.instances[at].machine.deadline();
+        self.wait(due.map_or(0, |due| due.0.saturating_sub(self.now.mono.0)));
+        self.answer_store(at, How::Honest);
+    }
+
+    /// Answers what an instance asks of the store, of the resource and of its host, and a refresh in this way.
+    pub(super) fn goes_on(&mut self, at: usize, refresh: How) {
         for _ in 0..16 {
             let next = |action: &Action| match action {
                 Action::SendRequest(_) | Action::Sign(_) => true,
@@ -144,9 +271,7 @@ impl World {
                 Action::SendRequest(send) => get(&body(send.request()), "refresh_token").is_some(),
                 _ => false,
             };
-            // A `token_type` that is a number.
-            let odd = How::Odd { member: 2, kind: 2 };
-            self.answer(at, next, if refreshes { odd } else { How::Honest });
+            self.answer(at, next, if refreshes { refresh } else { How::Honest });
         }
     }
 }

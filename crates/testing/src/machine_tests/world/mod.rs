@@ -243,6 +243,9 @@ impl World {
             Move::SavedTwice(at) => self.saved_twice(at),
             Move::SignOutTwice(at) => self.sign_out_twice(at),
             Move::SignOutUnread(at) => self.sign_out_unread(at),
+            Move::SignOutBesideRefresh(at) => self.sign_out_beside_refresh(at),
+            Move::LateTwice { at, order } => self.late_twice(at, order),
+            Move::SavedRefused(at) => self.saved_refused(at),
         }
     }
 

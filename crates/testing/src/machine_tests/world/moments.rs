@@ -40,6 +40,13 @@ pub(super) fn refresh_of(contents: &str) -> Option<String> {
     token_of(contents, "refresh")
 }
 
+/// The authorization that an account names.
+fn authorization_of(contents: &str) -> Option<u64> {
+    let text = crate::spelled_out(contents);
+    let account: serde_json::Value = serde_json::from_str(&text).ok()?;
+    account["authorization"].as_u64()
+}
+
 pub(super) fn access_of(contents: &str) -> Option<String> {
     token_of(contents, "access")
 }
@@ -75,7 +82,14 @@ impl World {
             return Some(Move::SignOutBeside(at));
         }
         if self.saves_beside_another(at).is_some() {
-            return Some(Move::SavedTwice(at));
+            return Some(match pick.is_multiple_of(3) {
+                true => Move::SavedRefused(at),
+                false => Move::SavedTwice(at),
+            });
+        }
+        if self.refreshes(at).is_some() && pick % 8 == 5 {
+            let order = (pick / 8 % 12) as u8;
+            return Some(Move::LateTwice { at, order });
         }
         if self.refreshes(at).is_some() && pick % 8 < 5 {
             let steps = (pick / 8 % 7) as u8;
@@ -87,6 +101,9 @@ impl World {
         }
         if self.is_signed_in(at) && pick.is_multiple_of(16) {
             return Some(Move::SignOutUnread(at));
+        }
+        if self.is_signed_in_beside(at).is_some() && pick % 16 == 1 {
+            return Some(Move::SignOutBesideRefresh(at));
         }
         let rests = instance.actions.is_empty() && instance.machine.phase() == Phase::Resting;
         let bound = self.setup.client == Client::Bound && instance.machine.grant().is_some();
@@ -271,6 +288,60 @@ impl World {
         self.ledger.external(at);
         self.wants(at, OPERATION);
         self.answer_store(at, How::Honest);
+    }
+
+    /// Another instance that rests, and can refresh the tokens of the account.
+    fn is_signed_in_beside(&self, at: usize) -> Option<usize> {
+        let other = (at + 1) % self.instances.len();
+        let rests =
+            |at: usize| !self.is_busy(at) && self.instances[at].machine.phase() == Phase::Resting;
+        let behind = self.now.wall.0 < self.latest;
+        let renewable = self.shelf.account().and_then(refresh_of).is_some();
+        let ready = other != at && rests(at) && rests(other) && renewable;
+        (ready && !behind && !self.shelf.tampered).then_some(other)
+    }
+
+    /// The same while another instance refreshes the tokens: they are those of the authorization of which the user has signed out
+    /// (S62).
+    pub(super) fn sign_out_beside_refresh(&mut self, at: usize) {
+        let Some(other) = self.is_signed_in_beside(at) else {
+            return;
+        };
+        self.apply(Move::Crash { at, keeps: true });
+        self.fail_loads(at);
+        self.apply(Move::SignOut(at));
+        self.fail_loads(at);
+        // Longer than the clocks of two hosts differ.
+        self.wait(40_000);
+        let account = |world: &Self| {
+            let known = world.shelf.account();
+            known.map(|text| (authorization_of(text), access_of(text)))
+        };
+        let before = account(self);
+        let Some(sent) = self.token(other).filter(|_| !self.is_busy(other)) else {
+            return;
+        };
+        self.ledger.external(other);
+        let line = format!("Bearer resource_metadata=\"{PRM}\"");
+        self.challenge(other, OPERATION, 401, &line, Some(&sent));
+        self.goes_on(other, How::Honest);
+        let after = account(self);
+        let (Some((whose, old)), Some((still, new))) = (before, after) else {
+            return;
+        };
+        if whose.is_none() || whose != still || old == new {
+            return;
+        }
+        self.facts
+            .note("signed out unread while another instance refreshed");
+        self.ledger.external(at);
+        self.wants(at, OPERATION);
+        self.answer_store(at, How::Honest);
+        let left = account(self).and_then(|(_, access)| access);
+        assert!(
+            left.is_none() || left != new,
+            "S62: the user has signed out, and the tokens that another instance refreshed since are kept"
+        );
     }
 
     fn fail_loads(&mut self, at: usize) {

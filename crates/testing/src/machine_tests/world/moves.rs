@@ -158,6 +158,16 @@ pub enum Move {
     SignOutTwice(usize),
     /// A process starts while the store cannot be read, and the user signs out.
     SignOutUnread(usize),
+    /// The same, and another instance refreshes the tokens before the store can be read.
+    SignOutBesideRefresh(usize),
+    /// The time limits of two tries of a refresh pass, and both are answered, by a server that accepts a replaced refresh token for
+    /// a while.
+    LateTwice {
+        at: usize,
+        order: u8,
+    },
+    /// Tokens are written again after another instance was refused a refresh with them.
+    SavedRefused(usize),
 }
 
 /// Unsolicited events: each alone, and in pairs, in every state.
@@ -309,6 +319,9 @@ impl Move {
             Self::SavedTwice(_) => Self::SavedTwice(at),
             Self::SignOutTwice(_) => Self::SignOutTwice(at),
             Self::SignOutUnread(_) => Self::SignOutUnread(at),
+            Self::SignOutBesideRefresh(_) => Self::SignOutBesideRefresh(at),
+            Self::LateTwice { order, .. } => Self::LateTwice { at, order },
+            Self::SavedRefused(_) => Self::SavedRefused(at),
             Self::Names(_)
             | Self::Lists(..)
             | Self::Document { .. }

@@ -66,6 +66,8 @@ pub struct Registry {
     devices: Vec<Device>,
     pub(super) refresh: Vec<Refresh>,
     pub(super) families: u32,
+    /// A refresh token that was replaced is still accepted.
+    pub(super) grace: bool,
     pub(super) registered: [u32; 3],
     /// The clients that registered themselves and are still known.
     pub(super) clients: BTreeSet<String>,
@@ -140,7 +142,7 @@ impl Registry {
         if token.client != client {
             return Err(false);
         }
-        let (family, reused) = (token.family, token.dead);
+        let (family, reused) = (token.family, token.dead && !self.grace);
         token.dead = true;
         if reused {
             self.end(family);
@@ -167,6 +169,7 @@ impl World {
         if waited {
             self.ledger.answered(at);
         }
+        self.ledger.hears_http(at, self.now);
         // An answer that the instance no longer waits for says nothing of what it does now.
         let unreached = !waited && self.ledger.is_unreached(at);
         let (mut late, mut came) = (false, String::new());

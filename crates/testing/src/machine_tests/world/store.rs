@@ -153,9 +153,14 @@ impl super::World {
             self.saw(at, &key, persist.id(), found.as_ref());
             return persist.conflict(found);
         }
+        let replaced = self.shelf.load(&key).cloned();
         match self.shelf.swap(&persist) {
             Ok(()) => {
                 if let (true, Some(stored)) = (key.starts_with("account/"), persist.write()) {
+                    if let Some(old) = replaced.filter(|_| !self.shelf.tampered) {
+                        let (old, new) = (old.contents.expose(), stored.contents.expose());
+                        self.ledger.replaced_account(old, new, self.now);
+                    }
                     if persist.expected().is_none() && !self.shelf.tampered {
                         self.ledger.revives(stored.contents.expose());
                     }

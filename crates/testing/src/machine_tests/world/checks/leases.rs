@@ -96,6 +96,29 @@ impl Ledger {
         );
     }
 
+    /// An instance writes the account and keeps its refresh token: the lease of another instance that it has seen, and that lasts,
+    /// stays (S65).
+    pub(in crate::machine_tests::world) fn keeps_lease(
+        &mut self,
+        at: usize,
+        persist: &PersistSlot,
+        now: Moment,
+        tampered: bool,
+    ) {
+        let lasts = self.foreign_lease(at, now) && persist.slot().kind() == SlotKind::Account;
+        let Some(stored) = persist.write().filter(|_| lasts && !tampered) else {
+            return;
+        };
+        let old = account(self.seat(at).account.as_deref().unwrap_or_default());
+        let new = account(stored.contents.expose());
+        let refresh = &new["tokens"]["refresh"];
+        let kept = !refresh.is_null() && *refresh == old["tokens"]["refresh"];
+        assert!(
+            !kept || !new["lease"].is_null(),
+            "S65: a write ends the lease of another instance for {refresh}"
+        );
+    }
+
     /// A refresh request: no lease of another instance lasts that this one has seen (S57), and the server has not replaced the
     /// refresh token in an answer that this instance took (S60).
     pub(in crate::machine_tests::world) fn refreshes(

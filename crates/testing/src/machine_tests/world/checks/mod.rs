@@ -55,6 +55,8 @@ struct Token {
     seconds: Option<u64>,
     /// Its answer said of what type it is, in words of the client's.
     typed: bool,
+    /// When it was asked for (S63).
+    asked: u64,
 }
 
 /// The known facts about one instance.
@@ -96,6 +98,10 @@ struct Seat {
     asked: BTreeMap<u64, (u64, u64)>,
     /// The tokens that were stored when the user signed out (S62).
     signed_out_of: BTreeSet<String>,
+    /// The last read of a registration: when it began, and whether that was before the client was chosen (S66).
+    registration: Option<(u64, bool)>,
+    /// When it last received an answer of a server (S66).
+    heard_http: u64,
     /// The refresh request whose answer replaced a refresh token last (S61).
     replaced: Option<u64>,
     waits_for: Option<u64>,

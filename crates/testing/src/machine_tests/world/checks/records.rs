@@ -16,6 +16,7 @@ impl Ledger {
         &mut self,
         at: usize,
         persist: &PersistSlot,
+        now: Moment,
         tampered: bool,
     ) {
         let key = persist.slot().to_string();
@@ -58,7 +59,73 @@ impl Ledger {
                 "S18: the record of an attempt is not its own"
             );
             self.seat(at).pending = Some(key);
+            if account(text)["client"]["id"]
+                .as_str()
+                .is_some_and(|id| id.starts_with("cid~"))
+            {
+                self.uses_registration(at, tampered);
+            }
+        } else if key.starts_with("registration/") {
+            self.seat(at).registration = Some((now.mono.0, false));
         }
+    }
+
+    /// An account was replaced: no older token is stored again (S63), and no refresh token that was refused since (S64).
+    pub(in crate::machine_tests::world) fn replaced_account(
+        &self,
+        old: &str,
+        new: &str,
+        now: Moment,
+    ) {
+        let (old, new) = (account(old), account(new));
+        self.goes_forward(&old, &new, now);
+        let (before, after) = (&old["tokens"]["refresh"], &new["tokens"]["refresh"]);
+        let refused = |text: &str| self.refused.contains(text);
+        // The record of another authorization says nothing of these tokens.
+        let other = old["authorization"] != new["authorization"];
+        assert!(
+            other || before == after || !after.as_str().is_some_and(refused),
+            "S64: {after} is stored again, which the account had lost"
+        );
+    }
+
+    // ---- Registrations
+
+    /// An instance reads a registration, before its client is chosen or then.
+    pub(in crate::machine_tests::world) fn reads_registration(
+        &mut self,
+        at: usize,
+        early: bool,
+        now: Moment,
+    ) {
+        self.seat(at).registration = Some((now.mono.0, early));
+    }
+
+    /// An instance receives the answer of a server.
+    pub(in crate::machine_tests::world) fn hears_http(&mut self, at: usize, now: Moment) {
+        self.seat(at).heard_http = now.mono.0;
+    }
+
+    /// A redirect uses a registration that was read when its client was chosen, or at most a second before (S66).
+    fn uses_registration(&mut self, at: usize, tampered: bool) {
+        let seat = self.seat(at);
+        let Some((read, early)) = seat.registration else {
+            return;
+        };
+        assert!(
+            !early || tampered || seat.heard_http < read + 1_000,
+            "S66: a redirect uses a registration that was read {} ms before its client was chosen",
+            seat.heard_http - read
+        );
+    }
+
+    /// An attempt fails because the registration could not be read: that was a read for the chosen client (S66).
+    pub(in crate::machine_tests::world) fn could_not_read(&mut self, at: usize) {
+        let early = self.seat(at).registration.is_some_and(|(_, early)| early);
+        assert!(
+            !early,
+            "S66: an attempt fails because of a read that began before it was needed"
+        );
     }
 
     /// Tokens are dropped only when a server has ended them (S20).

@@ -1,6 +1,7 @@
 //! Tokens: what was granted, and for how long it is handed out (S30, D20).
 
 use mcp_auth_machine::Moment;
+use serde_json::Value;
 
 use super::super::scanner::in_text;
 use super::super::{Facts, issuer_named};
@@ -18,6 +19,7 @@ impl Ledger {
     ) {
         // After the time limit the lifetime counts from the request.
         let late = |&&(_, limit): &&(u64, u64)| limit < now.mono.0;
+        let sent = self.seat(at).asked.get(&id).map_or(0, |(asked, _)| *asked);
         let asked = self.seat(at).asked.get(&id).filter(late);
         let received = asked.map_or(now.mono.0, |(asked, _)| *asked);
         let Ok(answer) = serde_json::from_str::<serde_json::Value>(answer) else {
@@ -34,6 +36,7 @@ impl Ledger {
             typed: answer["token_type"].is_null()
                 || kind.eq_ignore_ascii_case("bearer")
                 || kind.eq_ignore_ascii_case("dpop"),
+            asked: sent,
         });
         self.seat(at).unreached = false;
         let fits =
@@ -109,6 +112,35 @@ impl Ledger {
         limit: u64,
     ) {
         self.seat(at).asked.insert(id, (now, now + limit));
+    }
+
+    /// How many access tokens were granted, and the last one, with its lifetime.
+    pub(in crate::machine_tests::world) fn last_token(
+        &self,
+    ) -> (usize, Option<(String, Option<u64>)>) {
+        let last = self.tokens.last();
+        let last = last.map(|token| (token.text.clone(), token.seconds));
+        (self.tokens.len(), last)
+    }
+
+    /// Tokens of one authorization are not replaced by older ones, unless they have expired (S63).
+    pub(super) fn goes_forward(&self, old: &Value, new: &Value, now: Moment) {
+        let same = |name: &str| !old[name].is_null() && old[name] == new[name];
+        let of = |account: &Value| {
+            let access = account["tokens"]["access"].as_str()?;
+            self.tokens.iter().find(|token| token.text == access)
+        };
+        let (Some(before), Some(after)) = (of(old), of(new)) else {
+            return;
+        };
+        let ends = before.seconds.map(|seconds| seconds.saturating_mul(1_000));
+        let lives = ends.is_none_or(|ends| now.mono.0 < before.received.saturating_add(ends));
+        assert!(
+            !same("authorization") || !lives || before.asked <= after.asked,
+            "S63: {} replaces {}, which was asked for later",
+            after.text,
+            before.text
+        );
     }
 
     /// The user signs out of an account that holds this token.
