@@ -825,7 +825,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 75,
         name: "a late save ends a lease",
-        caught_by: &[Histories, Simulation],
+        caught_by: &[Histories],
         edits: &[edit(
             "src/state/save.rs",
             "        let lease = core.held.lease?;\n",
@@ -847,9 +847,9 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "the first of two late answers counts",
         caught_by: &[Histories, Simulation],
         edits: &[edit(
-            "src/state/renewal/late.rs",
-            "            Some(unsaved) => unsaved.or(late),\n",
-            "            Some(unsaved) if crate::planted::on(77) => *unsaved,\n            Some(unsaved) => unsaved.or(late),\n",
+            "src/core/mod.rs",
+            "            && let Some(merged) = late.beside(at, sent)\n",
+            "            && !crate::planted::on(77)\n            && let Some(merged) = late.beside(at, sent)\n",
         )],
     },
     Bug {

@@ -644,6 +644,32 @@ fn refr_07_refr_14_of_two_late_answers_the_usable_one_counts() {
     }
 }
 
+/// Two answers come while a third try is in flight.
+#[test]
+fn refr_07_two_late_answers_beside_a_third_try_are_compared() {
+    for later_first in [false, true] {
+        let (mut host, one, two) = two_overdue();
+        host.wake();
+        let third = host.request_to(TOKEN);
+        let mut order = [
+            (one, renewable("at-2", "rt-2")),
+            (two, renewable("at-3", "rt-3")),
+        ];
+        if later_first {
+            order.reverse();
+        }
+        for (send, text) in order {
+            answers(&mut host, send, &text);
+            host.quiet();
+        }
+        host.handle(third.response(response(400, &[], r#"{"error":"invalid_grant"}"#)));
+        host.ready();
+        host.quiet();
+        assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
+        assert!(account(&host).contains("rt-3"));
+    }
+}
+
 /// Both answers bring tokens: those of the later request count, whichever came first, and whether the others were stored or not.
 #[test]
 fn refr_07_of_two_late_answers_with_tokens_the_later_request_counts() {

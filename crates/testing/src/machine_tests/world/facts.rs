@@ -112,6 +112,7 @@ const SOMETIMES_IN_MANY: &[&str] = &[
     "signed out while the store could not be read",
     "signed out unread while another instance refreshed",
     "two late answers to one refresh token",
+    "a late answer after another instance had refreshed",
     "tokens were saved again after another instance had been refused",
     "a client that the server forgot",
     "pushed request refused",

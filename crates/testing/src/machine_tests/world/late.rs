@@ -11,14 +11,18 @@ impl World {
 
     /// The refresh request of an instance at an honest server, by its place among what is outstanding.
     pub(super) fn refreshes(&self, at: usize) -> Option<usize> {
+        let alone = self.setup.instances == 1 && !self.shelf.tampered;
+        self.last_refresh(at).filter(|_| alone)
+    }
+
+    fn last_refresh(&self, at: usize) -> Option<usize> {
         let instance = &self.instances[at];
         let last = |action: &Action| match action {
             Action::SendRequest(send) => self.ledger.is_last_refresh(at, send.id()),
             _ => false,
         };
-        let alone = self.setup.instances == 1 && !self.shelf.tampered;
         let found = instance.actions.iter().position(last)?;
-        (alone && instance.is_in("refreshing")).then_some(found)
+        instance.is_in("refreshing").then_some(found)
     }
 
     /// The time limit of a refresh passes, and its answer comes so many steps into the next try. Its tokens are stored, or
@@ -92,7 +96,7 @@ impl World {
 
     /// The refresh request that an instance waits for, taken out when its time limit has passed.
     fn overdue(&mut self, at: usize) -> Option<Action> {
-        let found = self.refreshes(at)?;
+        let found = self.last_refresh(at)?;
         let send = self.instances[at].actions.remove(found)?;
         let due = self.instances[at].machine.deadline()?;
         self.wait(due.0.saturating_sub(self.now.mono.0));
@@ -183,6 +187,41 @@ impl World {
                 "S61: of two late answers to a refresh, the better one is lost: {access}"
             );
         }
+    }
+
+    /// The refresh request of an instance, and another one that rests.
+    pub(super) fn refreshes_beside(&self, at: usize) -> Option<usize> {
+        let other = (at + 1) % self.instances.len();
+        let rests = other != at && !self.is_busy(other);
+        let known = self.last_refresh(at).is_some() && !self.shelf.tampered;
+        (known && rests).then_some(other)
+    }
+
+    /// The time limit of a refresh passes, and its lease ends. Another instance refreshes with the same refresh token, which the
+    /// server keeps, and then the first answer comes: its access token is the older one (S63).
+    pub(super) fn late_beside(&mut self, at: usize) {
+        let Some(other) = self.refreshes_beside(at) else {
+            return;
+        };
+        let Some(send) = self.overdue(at) else {
+            return;
+        };
+        // What the instance asks of the store meanwhile has no answer yet.
+        self.wait(6_000);
+        self.servers.keeps = true;
+        self.ledger.external(other);
+        self.wants(other, OPERATION);
+        self.goes_on(other, How::Honest);
+        let (granted, _) = self.ledger.last_token();
+        self.instances[at].actions.push_back(send);
+        let last = self.instances[at].actions.len() - 1;
+        self.answer(at, last, How::Honest);
+        self.servers.keeps = false;
+        if self.ledger.last_token().0 > granted {
+            self.facts
+                .note("a late answer after another instance had refreshed");
+        }
+        self.answer_store(at, How::Honest);
     }
 
     // ---- Tokens that are written again after another instance has refreshed them

@@ -245,6 +245,7 @@ impl World {
             Move::SignOutUnread(at) => self.sign_out_unread(at),
             Move::SignOutBesideRefresh(at) => self.sign_out_beside_refresh(at),
             Move::LateTwice { at, order } => self.late_twice(at, order),
+            Move::LateBeside(at) => self.late_beside(at),
             Move::SavedRefused(at) => self.saved_refused(at),
         }
     }

@@ -70,7 +70,8 @@ impl World {
         }
         let pick = pick / 4;
         let instance = &self.instances[at];
-        if self.saves_a_refresh(at).is_some() {
+        let beside = self.saves_beside_another(at).is_some();
+        if self.saves_a_refresh(at).is_some() && (!beside || pick % 4 < 2) {
             let seconds = [2, 12, 20, 27][pick % 4];
             return Some(Move::Outage { at, seconds });
         }
@@ -81,11 +82,14 @@ impl World {
         if self.elsewhere(at).is_some() {
             return Some(Move::SignOutBeside(at));
         }
-        if self.saves_beside_another(at).is_some() {
+        if beside {
             return Some(match pick.is_multiple_of(3) {
                 true => Move::SavedRefused(at),
                 false => Move::SavedTwice(at),
             });
+        }
+        if self.refreshes_beside(at).is_some() && pick.is_multiple_of(4) {
+            return Some(Move::LateBeside(at));
         }
         if self.refreshes(at).is_some() && pick % 8 == 5 {
             let order = (pick / 8 % 12) as u8;

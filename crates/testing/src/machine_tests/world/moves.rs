@@ -166,6 +166,9 @@ pub enum Move {
         at: usize,
         order: u8,
     },
+    /// The time limit of a refresh passes, another instance refreshes with the same refresh token, which the server keeps, and then
+    /// the answer comes.
+    LateBeside(usize),
     /// Tokens are written again after another instance was refused a refresh with them.
     SavedRefused(usize),
 }
@@ -321,6 +324,7 @@ impl Move {
             Self::SignOutUnread(_) => Self::SignOutUnread(at),
             Self::SignOutBesideRefresh(_) => Self::SignOutBesideRefresh(at),
             Self::LateTwice { order, .. } => Self::LateTwice { at, order },
+            Self::LateBeside(_) => Self::LateBeside(at),
             Self::SavedRefused(_) => Self::SavedRefused(at),
             Self::Names(_)
             | Self::Lists(..)

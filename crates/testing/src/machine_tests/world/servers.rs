@@ -68,6 +68,8 @@ pub struct Registry {
     pub(super) families: u32,
     /// A refresh token that was replaced is still accepted.
     pub(super) grace: bool,
+    /// No refresh token is replaced.
+    pub(super) keeps: bool,
     pub(super) registered: [u32; 3],
     /// The clients that registered themselves and are still known.
     pub(super) clients: BTreeSet<String>,

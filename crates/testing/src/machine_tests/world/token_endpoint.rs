@@ -335,7 +335,7 @@ impl World {
             _ => String::new(),
         };
         // A server may keep the refresh token as it is (D05).
-        if let Some(refresh) = old.filter(|_| self.minted.is_multiple_of(4)) {
+        if let Some(refresh) = old.filter(|_| self.servers.keeps || self.minted.is_multiple_of(4)) {
             self.facts.note("refreshed without a new refresh token");
             if let Some(token) = self.servers.refresh.iter_mut().find(|t| t.text == refresh) {
                 token.dead = false;
