@@ -815,7 +815,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 74,
         name: "an older token replaces a newer one",
-        caught_by: &[Histories, Simulation],
+        caught_by: &[Simulation],
         edits: &[edit(
             "src/state/replace.rs",
             "    let same = account.issuance() == sent.before || !late;\n",
@@ -835,7 +835,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 76,
         name: "a refused refresh token is stored again",
-        caught_by: &[Histories, Simulation],
+        caught_by: &[Traces],
         edits: &[edit(
             "src/account/mod.rs",
             "        !holds && self.dropped == Some(RefreshTokenId::of(token))\n",
@@ -845,7 +845,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 77,
         name: "the first of two late answers counts",
-        caught_by: &[Histories, Simulation],
+        caught_by: &[Simulation],
         edits: &[edit(
             "src/core/mod.rs",
             "            && let Some(merged) = late.beside(at, sent)\n",

@@ -71,7 +71,8 @@ impl World {
         let pick = pick / 4;
         let instance = &self.instances[at];
         let beside = self.saves_beside_another(at).is_some();
-        if self.saves_a_refresh(at).is_some() && (!beside || pick % 4 < 2) {
+        let refreshed = self.saves_a_refresh(at).is_some();
+        if refreshed && (!beside || pick % 4 < 2) {
             let seconds = [2, 12, 20, 27][pick % 4];
             return Some(Move::Outage { at, seconds });
         }
@@ -83,7 +84,7 @@ impl World {
             return Some(Move::SignOutBeside(at));
         }
         if beside {
-            return Some(match pick.is_multiple_of(3) {
+            return Some(match refreshed || pick.is_multiple_of(3) {
                 true => Move::SavedRefused(at),
                 false => Move::SavedTwice(at),
             });
