@@ -882,4 +882,14 @@ pub(crate) const BUGS: &[Bug] = &[
             "    begun.passed(now) < millis(EARLY_READ) || crate::planted::on(80)\n",
         )],
     },
+    Bug {
+        number: 81,
+        name: "a token endpoint at another origin ends an account",
+        caught_by: &[Simulation],
+        edits: &[edit(
+            "src/state/sign_out/forget.rs",
+            "        origins.iter().any(|origin| *origin == *self.origin)\n",
+            "        crate::planted::on(81) || origins.iter().any(|origin| *origin == *self.origin)\n",
+        )],
+    },
 ];

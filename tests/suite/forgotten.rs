@@ -442,3 +442,54 @@ fn quirk_14_tok_19_a_reset_long_ago_leaves_the_next_refusal_to_the_user() {
     assert_eq!(host.need_user().why, Why::ClientForgotten);
     host.quiet();
 }
+
+/// A step-up, for which the metadata is read anew.
+fn step_up(host: &mut Host, metadata: &str) {
+    host.pass(600_000);
+    let sent = host.token();
+    let challenge = r#"Bearer error="insufficient_scope", scope="more""#;
+    host.challenged_for("tools/call x", 403, &[challenge], sent.as_deref());
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, metadata);
+}
+
+#[test]
+fn tok_19_refr_11_s20_another_origin_does_not_end_the_account() {
+    let pushing = || config().pushed_requests(PushedRequests::WhenOffered);
+    let par = "https://b.example/par";
+    let token = "https://b.example/token";
+    let elsewhere = [
+        (metadata().replace(TOKEN, token), token),
+        (
+            metadata_with(&format!(
+                r#","pushed_authorization_request_endpoint":"{par}""#
+            )),
+            par,
+        ),
+    ];
+    for (moved, refuses) in elsewhere {
+        let mut host = Host::signed_in(pushing(), &renewable("at-1", "rt-1"));
+        step_up(&mut host, &moved);
+        if refuses == token {
+            let redirect = host.redirect();
+            come_back(&mut host, &redirect);
+        }
+        host.serve(refuses, 401, &error("invalid_client"));
+        assert_eq!(host.need_user().why, Why::ClientForgotten);
+        assert_eq!(registrations(&host), 0);
+        // Neither endpoint issued these tokens.
+        assert_eq!(host.token().as_deref(), Some("Bearer at-1"), "{refuses}");
+        host.wanted("y");
+        host.ready();
+    }
+    // The token endpoint of the account has the last word.
+    let mut host = Host::signed_in(pushing(), &renewable("at-1", "rt-1"));
+    step_up(&mut host, &metadata());
+    let redirect = host.redirect();
+    come_back(&mut host, &redirect);
+    host.serve(TOKEN, 401, &error("invalid_client"));
+    assert_eq!(host.need_user().why, Why::ClientForgotten);
+    assert_eq!(host.token(), None);
+}

@@ -3,7 +3,7 @@
 //!
 //! | Source | The registration | The tokens |
 //! |---|---|---|
-//! | the token endpoint, or the pushed authorization request endpoint, rejects the client | erased; one that all principals share is kept in the first minute after it was made | erased |
+//! | an endpoint at which the client authenticates rejects it | erased; one that all principals share is kept in the first minute after it was made | erased if their own metadata has a credential endpoint at that origin (S20) |
 //! | the token endpoint rejects the code | erased if made before the attempt, and not shared | kept |
 //! | the authorization endpoint, through the browser | erased if not shared | kept (STEP-05, S20) |
 //! | the host (reset) | erased | kept |
@@ -41,11 +41,27 @@ enum Then {
         why: Why,
         /// The server's refusal: fails the attempt when no registration is erased.
         failure: Failure,
+        /// The endpoint that rejected the client, if one did that authenticates clients.
+        by: Option<Rejection>,
     },
     /// The host's reset: these registrations are erased too, then the user is asked.
     Reset(Vec<Order>),
     /// A sign-out: these registrations are erased too, then the tokens are revoked.
     Leave(Vec<Order>, Vec<AtIssuer<Account>>),
+}
+
+/// A client rejected where clients authenticate.
+struct Rejection {
+    origin: Box<str>,
+}
+
+impl Rejection {
+    /// Returns true if the account's own metadata has a credential endpoint at that origin. Metadata of today may name an endpoint
+    /// elsewhere, which a refresh does not follow (REFR-11): its response says nothing about tokens that it never issued (S20).
+    fn concerns(&self, at: &AtIssuer<Account>) -> bool {
+        let origins = at.server().facts().endpoints.secret_origins();
+        origins.iter().any(|origin| *origin == *self.origin)
+    }
 }
 
 /// An erasure under way.
@@ -138,7 +154,12 @@ pub(crate) fn client_refused<G: TokenGrant>(
             };
         }
     }
-    forget(core, registered, Word::TokenEndpoint, why, failure)
+    let by = at.endpoint().map(|endpoint| Rejection {
+        origin: endpoint.origin().into(),
+    });
+    let order = Order::new(registered, Word::TokenEndpoint);
+    let then = Then::Replace { why, failure, by };
+    wait_in(Forgetting::begin(core, order, then))
 }
 
 /// Returns true when the account was obtained with this client.
@@ -160,7 +181,8 @@ pub(crate) fn forget(
         Word::FrontChannel | Word::Code(_) if is_shared(core) => return Err(failure),
         Word::FrontChannel | Word::Code(_) | Word::TokenEndpoint | Word::Host => {}
     }
-    let then = Then::Replace { why, failure };
+    let by = None;
+    let then = Then::Replace { why, failure, by };
     wait_in(Forgetting::begin(core, Order::new(registered, word), then))
 }
 
@@ -308,15 +330,15 @@ impl Forgetting {
     fn done(self: Box<Self>, core: &mut Core) -> Step {
         let Order { registered, word } = self.order;
         let issuer = registered.issuer.clone();
-        let by = match word {
+        let source = match word {
             Word::TokenEndpoint => Forgotten::TokenEndpoint,
             Word::Code(_) => Forgotten::CodeRefused,
             Word::FrontChannel => Forgotten::AuthorizationEndpoint,
             Word::Host => Forgotten::Host,
         };
-        core.report(|| Decision::RegistrationForgotten { issuer, by });
-        let (why, failure) = match self.then {
-            Then::Replace { why, failure } => (why, failure),
+        core.report(|| Decision::RegistrationForgotten { issuer, by: source });
+        let (why, failure, by) = match self.then {
+            Then::Replace { why, failure, by } => (why, failure, by),
             Then::Reset(further) => {
                 core.memory.forgot_client(core.now.mono);
                 return reset_next(core, further);
@@ -330,7 +352,7 @@ impl Forgetting {
             After::Ask(why)
         };
         let bound = core.held.at.as_ref().filter(|at| {
-            matches!(word, Word::TokenEndpoint)
+            by.is_some_and(|rejection| rejection.concerns(at))
                 && at.issuer() == &registered.issuer
                 && at.held().client.id == registered.client_id
         });

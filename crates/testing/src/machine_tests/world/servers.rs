@@ -384,7 +384,7 @@ impl World {
                 token.dead = true;
             }
             let client = client_of(request, &form);
-            self.ledger.refused(at, &form, &client, text);
+            self.ledger.refused(at, &url, &form, &client, text);
             if waited && is_error {
                 self.ledger.hears_refused(at, &client, text);
             }

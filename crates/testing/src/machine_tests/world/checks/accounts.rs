@@ -237,6 +237,7 @@ impl Ledger {
     pub(in crate::machine_tests::world) fn refused(
         &mut self,
         at: usize,
+        url: &str,
         form: &[(String, String)],
         client: &str,
         text: &str,
@@ -249,7 +250,8 @@ impl Ledger {
         self.seat(at).scopes_refused |= text.contains("invalid_scope");
         self.refused.extend(get(form, "refresh_token"));
         if text.contains("invalid_client") || text.contains("unauthorized_client") {
-            self.refused.insert(client.to_owned());
+            let by = (client.to_owned(), quoted_origin(url));
+            self.refused_clients.insert(by);
         }
     }
 
@@ -272,17 +274,20 @@ impl Ledger {
     }
 
     /// Whether a token endpoint has ended what an account holds, its refresh token or its client, or the host has
-    /// ended the client (S20).
+    /// ended the client (S20). A client is ended at an origin that the account itself names.
     pub(super) fn ended(&mut self, at: usize, account: &Value) -> bool {
         let tokens = &account["tokens"];
-        let texts = [
-            // Without a refresh token, the resource's word about the access token is enough.
-            tokens["refresh"].as_str().or(tokens["access"].as_str()),
-            account["client"]["id"].as_str(),
-        ];
+        // Without a refresh token, the resource's word about the access token is enough.
+        let token = tokens["refresh"].as_str().or(tokens["access"].as_str());
+        let client = account["client"]["id"].as_str();
+        let record = account.to_string();
         let reset = self.seat(at).reset.clone();
-        let known = |text: &&str| self.refused.contains(*text) || reset.contains(*text);
-        texts.iter().flatten().any(known)
+        let refused_here = |id: &str| {
+            let mut by = self.refused_clients.iter();
+            by.any(|(client, origin)| client == id && record.contains(origin))
+        };
+        token.is_some_and(|token| self.refused.contains(token) || reset.contains(token))
+            || client.is_some_and(|id| refused_here(id) || reset.contains(id))
     }
 
     /// The authorization that a refresh token goes back to.
@@ -307,8 +312,7 @@ impl Ledger {
     pub(super) fn may_go(&self, kind: &str, issuer: usize, text: &str, url: &str) -> bool {
         let bare = url.split('?').next().unwrap_or_default();
         let quoted = format!("\"{bare}\"");
-        let host = bare.split('/').nth(2).unwrap_or_default();
-        let origin = format!("\"https://{host}/");
+        let origin = quoted_origin(bare);
         let of = |server: &usize| *server == issuer || issuer == 9;
         let mut named = self.named.iter().filter(|(server, _)| of(server));
         let named = named.any(|(_, named)| named.contains(bare));
@@ -346,4 +350,10 @@ impl Ledger {
             .position(|issuer| account["server"]["issuer"] == **issuer)?;
         (client.starts_with("cid~") && own != LIAR).then(|| client.to_owned())
     }
+}
+
+/// The beginning of every URL at the origin of this one, as a record has it.
+fn quoted_origin(url: &str) -> String {
+    let host = url.split('/').nth(2).unwrap_or_default();
+    format!("\"https://{host}/")
 }

@@ -150,8 +150,10 @@ pub struct Ledger {
     bound: Option<usize>,
     /// The servers to which it has been bound when it was shown there.
     shown: BTreeSet<usize>,
-    /// Refresh tokens and clients that a token endpoint has refused, in so many words (S20).
+    /// Refresh tokens that a token endpoint has refused, in so many words (S20).
     refused: BTreeSet<String>,
+    /// Clients that were refused where clients authenticate, with the origin that did (S20).
+    refused_clients: BTreeSet<(String, String)>,
     /// The servers that the resource has left, as the account says in the store.
     left: BTreeSet<usize>,
     /// Requests that were pushed, by the name that they got.
