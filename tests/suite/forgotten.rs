@@ -443,7 +443,7 @@ fn quirk_14_tok_19_a_reset_long_ago_leaves_the_next_refusal_to_the_user() {
     host.quiet();
 }
 
-/// A step-up, for which the metadata is read anew.
+/// A step-up, for which the metadata is fetched again.
 fn step_up(host: &mut Host, metadata: &str) {
     host.pass(600_000);
     let sent = host.token();
