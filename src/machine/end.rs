@@ -180,6 +180,7 @@ impl AuthMachine {
             was_read: false,
             unsaved,
             doomed,
+            signed_out: self.core.now,
             only: None,
         });
         self.inbox.push_front(Trigger::SignOut(leaving));

@@ -186,6 +186,7 @@ impl AuthMachine {
                 Erasure::Done => {}
                 Erasure::Failed(remnant) => {
                     let leaving = Leaving {
+                        signed_out: remnant.signed_out,
                         only: Some(remnant),
                         known: None,
                         was_read: false,

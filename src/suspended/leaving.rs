@@ -4,7 +4,7 @@ use crate::account::Account;
 use crate::clients::Registered;
 use crate::issuer::AtIssuer;
 use crate::memory::Remnant;
-use crate::time::UnixMillis;
+use crate::time::{Moment, UnixMillis};
 
 /// Data that a sign-out erases and revokes, beside the contents of the account slot.
 pub(crate) struct Leaving {
@@ -16,7 +16,9 @@ pub(crate) struct Leaving {
     pub(crate) doomed: Doomed,
     /// Whether the slot was read since the sign-out, and held the known account.
     pub(crate) was_read: bool,
-    /// The account that an earlier sign-out could not erase. A repetition spares an account of a later sign-in.
+    /// When the user signed out; at a repetition, the first time.
+    pub(crate) signed_out: Moment,
+    /// The account that an earlier sign-out could not erase.
     pub(crate) only: Option<Remnant>,
 }
 

@@ -479,7 +479,7 @@ fn tok_19_refr_11_s20_another_origin_does_not_end_the_account() {
         host.serve(refuses, 401, &error("invalid_client"));
         assert_eq!(host.need_user().why, Why::ClientForgotten);
         assert_eq!(registrations(&host), 0);
-        // Neither endpoint issued these tokens.
+        // Another endpoint issued these tokens.
         assert_eq!(host.token().as_deref(), Some("Bearer at-1"), "{refuses}");
         host.wanted("y");
         host.ready();

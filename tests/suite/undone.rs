@@ -565,6 +565,99 @@ fn rev_03_a_sign_out_that_was_not_read_erases_no_later_sign_in() {
     }
 }
 
+/// A process that signs out, and is slow or suspended; the user signs in elsewhere meanwhile, `wait` milliseconds later.
+fn slow_sign_out(wait: u64, cleared: bool) -> Host {
+    let mut host = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+    host.store.mode = StoreMode::Manual;
+    host.handle(Event::SignedOut);
+    let Action::LoadSlot(load) = host.next() else {
+        panic!()
+    };
+    let before = host.store.slots.clone();
+    let mut other = Host::new(config());
+    other.seeds = 90;
+    other.now = host.now;
+    other.pass(wait);
+    let redirect = other.to_redirect();
+    other.callback(&format!("code=c&state={}", state_of(&redirect)));
+    other.serve(TOKEN, 200, &renewable("at-7", "rt-7"));
+    other.ready();
+    host.now = other.now;
+    let theirs = other.store.of_kind("account")[0].clone();
+    if cleared {
+        let own = before.iter().find(|(key, _)| key.starts_with("account"));
+        host.handle(load.found(own.map(|(_, stored)| stored.clone())));
+        let Action::PersistSlot(clear) = host.next() else {
+            panic!()
+        };
+        host.store.slots = other.store.slots.clone();
+        host.store.mode = StoreMode::Works;
+        host.handle(clear.conflict(Some(theirs)));
+    } else {
+        host.store.slots = other.store.slots.clone();
+        host.store.mode = StoreMode::Works;
+        host.handle(load.found(Some(theirs)));
+    }
+    host
+}
+
+/// A sign-in that came well after the sign-out stays, also where the sign-out is still under way. The tokens that this process
+/// knew are revoked.
+#[test]
+fn rev_03_a_slow_sign_out_erases_no_later_sign_in() {
+    for cleared in [false, true] {
+        let mut host = slow_sign_out(40_000, cleared);
+        revokes(&mut host, &["rt-1", "at-1"]);
+        host.quiet();
+        host.wanted("x");
+        host.ready();
+        assert_eq!(host.token().as_deref(), Some("Bearer at-7"), "{cleared}");
+    }
+    // A sign-in that was under way ends (REV-07).
+    for cleared in [false, true] {
+        let mut host = slow_sign_out(30_000, cleared);
+        host.quiet();
+        host.wanted("x");
+        host.need_user();
+        assert!(host.store.of_kind("account").is_empty(), "{cleared}");
+    }
+}
+
+/// The time of the sign-out counts, and not that at which its read failed.
+#[test]
+fn rev_03_a_sign_out_whose_read_is_slow_erases_no_later_sign_in() {
+    let mut first = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let store = Store {
+        mode: StoreMode::LoadsFail,
+        ..Store::default()
+    };
+    let mut host = Host::resumed(std::sync::Arc::clone(&config), store, first.now, 60);
+    not_persisted(&mut host);
+    host.store.mode = StoreMode::Manual;
+    host.handle(Event::SignedOut);
+    let Action::LoadSlot(load) = host.next() else {
+        panic!()
+    };
+    first.pass(40_000);
+    first.authorize();
+    first.serve(PRM, 200, &prm());
+    first.serve(META, 200, &revocable(""));
+    let redirect = first.redirect();
+    first.callback(&format!("code=c&state={}", state_of(&redirect)));
+    first.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    first.ready();
+    // The host passes the failure in before the timer.
+    first.pass(5_000);
+    host.now = first.now;
+    host.handle(load.failed());
+    not_persisted(&mut host);
+    host.store = std::mem::take(&mut first.store);
+    host.wanted("x");
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+}
+
 fn signs_in_after_an_unread_sign_out(wait: u64, suspended: u64, stays: bool) {
     let mut first = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
     let store = std::mem::take(&mut first.store);

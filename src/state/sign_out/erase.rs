@@ -43,30 +43,30 @@ impl Leaving {
         }
     }
 
-    /// Returns true when the slot holds the account of a later sign-in than the one that an earlier sign-out could not erase.
+    /// Returns true when the slot holds the account of a sign-in after the sign-out: the store was slow, this process was suspended,
+    /// or an earlier try failed.
     ///
     /// - The authorization of its tokens tells. The revision and the time of receipt do not, because another process may have
     ///   leased or refreshed the same tokens.
-    /// - Another authorization is a later one if the slot was read since the sign-out. Otherwise its time decides, since this
-    ///   process may not have known the account of which the user signed out.
+    /// - At a repetition, another authorization is a later one if the slot was read since the sign-out. Otherwise its time decides:
+    ///   this process may not have known the account of which the user signed out, and a sign-in may have been under way.
     /// - An unreadable record tells nothing, and is erased: the user has signed out.
     fn spares(&self, core: &Core, stored: &Stored) -> bool {
-        let Some(remnant) = self.only else {
-            return false;
-        };
-        if remnant.revision == Some(stored.revision) {
+        let only = self.only.as_ref();
+        if only.is_some_and(|remnant| remnant.revision == Some(stored.revision)) {
             return false;
         }
         let Ok(AccountAsRead { at, .. }) = read_account(&core.identity, stored) else {
             return false;
         };
         let account = at.held();
-        let known = self.authorization().or(remnant.authorization);
+        let earlier = only.and_then(|remnant| remnant.authorization);
+        let known = self.authorization().or(earlier);
         if account.authorization.is_none() || account.authorization == known {
             return false;
         }
-        let was_read = known.is_some() && (self.was_read || remnant.was_read);
-        was_read || remnant.is_before(account.authorized, core.now)
+        let was_read = only.is_some_and(|remnant| self.was_read || remnant.was_read);
+        known.is_some() && was_read || is_after(account.authorized, self.signed_out, core.now)
     }
 
     /// Returns the authorization that brought the known tokens.
@@ -84,28 +84,25 @@ impl Leaving {
         let earlier = self.only.or(earlier);
         let known = earlier.and_then(|earlier| earlier.authorization);
         let was_read = earlier.is_some_and(|earlier| earlier.was_read);
-        let first = self.only.map(|first| first.signed_out);
         Remnant {
             revision: revision.or(self.only.and_then(|first| first.revision)),
             authorization: self.authorization().or(known),
             was_read: self.was_read || was_read,
-            signed_out: first.unwrap_or(core.now),
+            signed_out: self.signed_out,
         }
     }
 }
 
-impl Remnant {
-    /// Returns true if the user signed in at this time after the sign-out, whatever the clocks show: those of two hosts differ by
-    /// up to [`CLOCKS_DIFFER`], and the wall clock may have been behind at the sign-out, and set since. A sign-in that came so
-    /// soon afterwards is erased too, since the user must not stay signed in.
-    fn is_before(&self, signed_in: Option<UnixMillis>, now: Moment) -> bool {
-        let differ = millis(CLOCKS_DIFFER);
-        let ahead = self.signed_out.set_ahead(now);
-        let signed_out = self.signed_out.wall.0.saturating_add(ahead);
-        let after = signed_out.saturating_add(differ);
-        let until = now.wall.0.saturating_add(differ);
-        signed_in.is_some_and(|at| after < at.0 && at.0 <= until)
-    }
+/// Returns true if the user signed in at this time after the sign-out, whatever the clocks show: those of two hosts differ by
+/// up to [`CLOCKS_DIFFER`], and the wall clock may have been behind at the sign-out, and set since. A sign-in that came so
+/// soon afterwards is erased too, since the user must not stay signed in.
+fn is_after(signed_in: Option<UnixMillis>, signed_out: Moment, now: Moment) -> bool {
+    let differ = millis(CLOCKS_DIFFER);
+    let ahead = signed_out.set_ahead(now);
+    let signed_out = signed_out.wall.0.saturating_add(ahead);
+    let after = signed_out.saturating_add(differ);
+    let until = now.wall.0.saturating_add(differ);
+    signed_in.is_some_and(|at| after < at.0 && at.0 <= until)
 }
 
 /// Reads the slot, to erase and revoke its contents.
@@ -124,7 +121,7 @@ impl FindingAccount {
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let mut leaving = self.leaving;
         match found {
-            Ok(Some(stored)) if leaving.spares(core, &stored) => finish(core, *leaving, None),
+            Ok(Some(stored)) if leaving.spares(core, &stored) => spared(core, *leaving),
             Ok(Some(stored)) => {
                 let revision = stored.revision;
                 leaving.finds(core, &stored);
@@ -166,7 +163,9 @@ impl Erasing {
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
         let flaw = match outcome {
             Persistence::Done | Persistence::Conflict(None) => None,
-            Persistence::Conflict(Some(stored)) if self.leaving.spares(core, &stored) => None,
+            Persistence::Conflict(Some(stored)) if self.leaving.spares(core, &stored) => {
+                return spared(core, *self.leaving);
+            }
             Persistence::Conflict(Some(stored)) if self.writes_left > 0 => {
                 let mut leaving = self.leaving;
                 leaving.finds(core, &stored);
@@ -232,6 +231,13 @@ impl Parting {
     }
 }
 
+/// Ends the sign-out beside the account of a later sign-in, which is read when it is needed.
+fn spared(core: &mut Core, leaving: Leaving) -> Step {
+    let step = finish(core, leaving, None);
+    core.held.read_at = None;
+    step
+}
+
 /// Erases the registrations and revokes the tokens, whether the slot was erased or not.
 fn finish(core: &mut Core, leaving: Leaving, flaw: Option<(StoreFlaw, Remnant)>) -> Step {
     let Leaving {
@@ -239,6 +245,7 @@ fn finish(core: &mut Core, leaving: Leaving, flaw: Option<(StoreFlaw, Remnant)>)
         was_read: _,
         unsaved,
         mut doomed,
+        signed_out: _,
         only,
     } = leaving;
     let accounts = [unsaved, known].into_iter().flatten();
