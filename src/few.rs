@@ -28,6 +28,25 @@ impl<T> Few<T> {
     }
 }
 
+impl<T> Few<T> {
+    /// Removes the items that are not kept.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        match self {
+            Self::One(item) if keep(item) => {}
+            Self::One(_) => *self = Self::new(),
+            Self::Many(items) => items.retain(keep),
+        }
+    }
+
+    /// Removes the first item.
+    pub(crate) fn remove_first(&mut self) {
+        match self {
+            Self::Many(items) if items.len() > 1 => drop(items.remove(0)),
+            Self::One(_) | Self::Many(_) => *self = Self::new(),
+        }
+    }
+}
+
 impl<T> Default for Few<T> {
     fn default() -> Self {
         Self::new()

@@ -181,9 +181,10 @@ impl Core {
     }
 
     /// Same as [`poll`](Self::poll) while no work is under way. The last action frees the memory of the outbox, because a
-    /// machine may be idle for hours beside thousands of others.
+    /// machine may be idle for hours beside thousands of others. After a question the next poll does, because a host may
+    /// answer it at once.
     pub(crate) fn poll_at_rest(&mut self) -> Option<Action> {
-        if self.outbox.len() > 1 {
+        if self.outbox.len() > 1 || matches!(self.outbox.front(), Some(Action::NeedUser(_))) {
             return self.poll();
         }
         self.watch = Watch::default();

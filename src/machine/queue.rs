@@ -9,7 +9,7 @@ use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Authorization, Where};
 use crate::memory::Erasure;
 use crate::report::Decision;
-use crate::state::{Trigger, Work, start};
+use crate::state::{Trigger, Work, start, start_authorization};
 use crate::suspended::{Doomed, Leaving, Renewal};
 use crate::wire::callback::Callback;
 use crate::wish::Click;
@@ -38,11 +38,15 @@ impl AuthMachine {
         self.take_on(trigger);
     }
 
+    /// Returns true when work may start at once: none is under way or queued.
+    fn may_start(&self) -> bool {
+        let idle = matches!(self.work, Work::Idle) && self.inbox.is_empty();
+        idle && self.core.memory.erasure == Erasure::Done
+    }
+
     /// Starts work at once if none is under way or queued, so that the queue allocates no memory; otherwise queues it.
     fn take_on(&mut self, trigger: Trigger) {
-        let idle = matches!(self.work, Work::Idle) && self.inbox.is_empty();
-        let served = trigger.is_served(&self.core);
-        if idle && !served && self.core.memory.erasure == Erasure::Done {
+        if self.may_start() && !trigger.is_served(&self.core) {
             self.rest(false);
             self.drop_answered();
             self.begin(trigger);
@@ -92,8 +96,17 @@ impl AuthMachine {
         };
         // A device code is shown again for it, between two polls.
         let polls = matches!(self.work, Work::Polling(_));
-        if self.work.attempt().is_none() || elsewhere || polls {
-            self.take_on(Trigger::Authorize(Box::new(click)));
+        if self.work.attempt().is_some() && !elsewhere && !polls {
+            return;
+        }
+        if self.may_start() {
+            self.rest(false);
+            self.drop_answered();
+            self.core.watch.begin();
+            self.core.callers.begin(None);
+            self.step(|_, core| start_authorization(core, click));
+        } else {
+            self.inbox.push_back(Trigger::Authorize(Box::new(click)));
         }
     }
 

@@ -84,11 +84,7 @@ impl Memory {
         if !known {
             self.forget(operation);
             if self.operations.len() >= OPERATIONS_REMEMBERED {
-                self.operations.remove(0);
-            }
-            if self.operations.is_empty() {
-                // One operation is the usual number.
-                self.operations.reserve_exact(1);
+                self.operations.remove_first();
             }
             self.operations.push(Attempts {
                 operation: operation.clone(),

@@ -68,7 +68,7 @@ pub(crate) struct Memory {
     pub(crate) nonces: Nonces,
     /// The proof algorithms that the resource named last (DPOP-16).
     pub(crate) dpop_algorithms: Words<SigningAlgorithm>,
-    operations: Vec<Attempts>,
+    operations: Few<Attempts>,
     redirects: Option<(MonoMillis, Budget)>,
     pub(crate) question: Question,
     /// Whether the store still holds the account of a user who signed out (REV-03).

@@ -95,25 +95,31 @@ impl LoadingAccount {
     }
 }
 
+/// Fails where the principal has no name, and so no account.
+fn check_principal(core: &Core) -> Result<(), Failure> {
+    if core.identity.is_named() {
+        return Ok(());
+    }
+    Err(Failure {
+        operation: None,
+        stage: Stage::Slots,
+        issuer: None,
+        cause: Cause::Misconfigured(Misconfiguration::NoPrincipal),
+        seen: Vec::new(),
+    })
+}
+
 /// Starts the work of a trigger; reads the account slot first where its contents matter.
 pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
-    if !core.identity.is_named() {
-        return Err(Failure {
-            operation: None,
-            stage: Stage::Slots,
-            issuer: None,
-            cause: Cause::Misconfigured(Misconfiguration::NoPrincipal),
-            seen: Vec::new(),
-        });
-    }
+    check_principal(core)?;
     let trigger = match trigger {
+        Trigger::Authorize(click) => return start_authorization(core, *click),
         trigger @ (Trigger::SignOut(_) | Trigger::Revoke(_) | Trigger::Poll | Trigger::Look) => {
             return start_read(core, trigger);
         }
         Trigger::Save => return save_again(core, None),
         trigger @ (Trigger::Challenged(_)
         | Trigger::Wanted(_)
-        | Trigger::Authorize(_)
         | Trigger::Renewed(_)
         | Trigger::CameBack(_)
         | Trigger::Redeem(_)
@@ -134,13 +140,8 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         Trigger::Wanted(_) => fresh || core.held.is_fresh(core.now),
         // A binding is dropped only beside an empty account slot.
         Trigger::Reset => fresh || core.held.is_read() && core.config().unbound_client.is_none(),
-        // The account may have been erased since: the authorization is then one of a first sign-in (REFR-12). A pending
-        // authorization is looked at first.
-        Trigger::Authorize(_) => {
-            let pending = core.waits_at().is_some();
-            core.held.is_read() && (pending || core.held.is_just_read(core.now.mono))
-        }
-        Trigger::CameBack(_)
+        Trigger::Authorize(_)
+        | Trigger::CameBack(_)
         | Trigger::Redeem(_)
         | Trigger::TakenElsewhere(_)
         | Trigger::Look
@@ -156,24 +157,45 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
     }
 }
 
+/// Same as [`start`], for an authorization that has not been queued.
+pub(crate) fn start_authorization(core: &mut Core, click: Click) -> Step {
+    check_principal(core)?;
+    if core.held.unsaved.is_some() {
+        return save_again(core, Some(Trigger::Authorize(Box::new(click))));
+    }
+    // The account may have been erased since: the authorization is then one of a first sign-in (REFR-12). A pending
+    // authorization is looked at first.
+    let pending = core.waits_at().is_some();
+    if core.held.is_read() && (pending || core.held.is_just_read(core.now.mono)) {
+        authorize_read(core, click)
+    } else {
+        let trigger = Trigger::Authorize(Box::new(click));
+        wait_in(LoadingAccount::begin(core, Some(trigger)))
+    }
+}
+
+fn authorize_read(core: &mut Core, click: Click) -> Step {
+    match core.config().sign_in {
+        SignIn::User if came_too_late(core, &click) => {
+            core.ready();
+            done()
+        }
+        SignIn::User => authorize(core, click),
+        // With a grant that needs no user, an authorization request is a token request.
+        SignIn::Machine(_) => {
+            let operation = core.memory.operation.clone();
+            let operation = operation.unwrap_or_else(|| "authorize".into());
+            core.callers.person_waits();
+            Renewal::wanted(core, operation)
+        }
+    }
+}
+
 fn start_read(core: &mut Core, trigger: Trigger) -> Step {
     match trigger {
         Trigger::Challenged(judged) => judged.decide(core),
         Trigger::Wanted(operation) => Renewal::wanted(core, operation),
-        Trigger::Authorize(click) => match core.config().sign_in {
-            SignIn::User if came_too_late(core, &click) => {
-                core.ready();
-                done()
-            }
-            SignIn::User => authorize(core, *click),
-            // With a grant that needs no user, an authorization request is a token request.
-            SignIn::Machine(_) => {
-                let operation = core.memory.operation.clone();
-                let operation = operation.unwrap_or_else(|| "authorize".into());
-                core.callers.person_waits();
-                Renewal::wanted(core, operation)
-            }
-        },
+        Trigger::Authorize(click) => authorize_read(core, *click),
         Trigger::Renewed(renewed) if renewed.is_served(core) => {
             core.ready();
             done()

@@ -35,7 +35,7 @@ pub(crate) use discovery::choose_server::ChoosingServer;
 pub(crate) use discovery::resource::FetchingResource;
 pub(crate) use discovery::server::FetchingServer;
 pub(crate) use discovery::standing::SavingStanding;
-pub(crate) use load_account::{LoadingAccount, start};
+pub(crate) use load_account::{LoadingAccount, start, start_authorization};
 pub(crate) use pause::Pausing;
 pub(crate) use renewal::lease::Leasing;
 pub(crate) use renewal::refresh::Refreshing;

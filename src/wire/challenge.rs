@@ -30,16 +30,20 @@ pub struct AuthChallenge<'h> {
     pub parameters: Vec<(Cow<'h, str>, Cow<'h, str>)>,
 }
 
-impl AuthChallenge<'_> {
+impl<'h> AuthChallenge<'h> {
     fn is(&self, scheme: &str) -> bool {
         self.scheme.eq_ignore_ascii_case(scheme)
     }
 
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.texts(name).map(Cow::as_ref)
+    }
+
+    fn texts<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Cow<'h, str>> {
         self.parameters
             .iter()
             .filter(move |(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_ref())
+            .map(|(_, value)| value)
     }
 }
 
@@ -60,10 +64,10 @@ pub enum Scheme {
 
 /// The selected challenge, with its parameters (CHAL-07).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selected {
+pub struct Selected<'h> {
     /// The scheme; `None` when only a metadata location was found, under an unsupported scheme.
     pub scheme: Option<Scheme>,
-    resource_metadata: Few<String>,
+    resource_metadata: Few<Cow<'h, str>>,
     /// The required scopes (CHAL-12).
     pub scope: Option<Scopes>,
     /// The error code.
@@ -76,9 +80,9 @@ pub struct Selected {
     pub dropped: Vec<&'static str>,
 }
 
-impl Selected {
+impl<'h> Selected<'h> {
     /// Returns the resource metadata locations as sent, in order (RFC 9728 section 5.1, CHAL-08).
-    pub fn resource_metadata(&self) -> &[String] {
+    pub fn resource_metadata(&self) -> &[Cow<'h, str>] {
         &self.resource_metadata
     }
 }
@@ -325,7 +329,7 @@ impl<'h> Parsed<'h> {
     }
 
     /// Selects the challenge that applies. `usable` checks a metadata location (CHAL-07).
-    pub fn select(&self, status: u16, usable: &dyn Fn(&str) -> bool) -> Option<Selected> {
+    pub fn select(&self, status: u16, usable: &dyn Fn(&str) -> bool) -> Option<Selected<'h>> {
         let understood = || {
             self.challenges.iter().filter_map(|challenge| {
                 let scheme = if challenge.is("Bearer") {
@@ -367,23 +371,23 @@ impl<'h> Parsed<'h> {
 }
 
 /// Returns the values of a parameter in their order, each once.
-fn distinct(challenge: &AuthChallenge<'_>, name: &str) -> Few<String> {
+fn distinct<'h>(challenge: &AuthChallenge<'h>, name: &str) -> Few<Cow<'h, str>> {
     let mut known = Few::new();
     // One value, the usual case, needs no set.
     let mut seen = BTreeSet::new();
-    let mut values = challenge.values(name);
+    let mut values = challenge.texts(name);
     let first = values.next();
-    known.extend(first.map(str::to_owned));
+    known.extend(first.cloned());
     for value in values {
         if first != Some(value) && seen.insert(value) {
-            known.push(value.to_owned());
+            known.push(value.clone());
         }
     }
     known
 }
 
-impl Selected {
-    fn of(scheme: Scheme, challenge: &AuthChallenge<'_>) -> Self {
+impl<'h> Selected<'h> {
+    fn of(scheme: Scheme, challenge: &AuthChallenge<'h>) -> Self {
         let mut dropped = Vec::new();
         let mut single = |name: &'static str| {
             let mut values = challenge.values(name);

@@ -39,6 +39,14 @@ impl Scopes {
         Self::collect(text.split(' '), text.len())
     }
 
+    /// Same as [`parse`](Self::parse); the text is shared with a known list if it is the same.
+    pub(crate) fn parse_like(known: Option<&Self>, text: &str) -> Self {
+        match known {
+            Some(known) if known.as_str() == text => known.clone(),
+            Some(_) | None => Self::parse(text),
+        }
+    }
+
     /// Creates a list from single items; invalid scopes are dropped.
     pub fn from_items<'a>(items: impl IntoIterator<Item = &'a str>) -> Self {
         let mut items = items.into_iter();

@@ -284,6 +284,16 @@ fn is_success(status: u16) -> bool {
 
 /// Parses a token response (TOK-11 to TOK-15, TOK-18).
 pub fn read(status: u16, body: &[u8], missing_type: MissingType) -> TokenAnswer {
+    read_for(status, body, missing_type, None)
+}
+
+/// Same as [`read`], for a request for these scopes, whose text is shared if they are granted.
+pub(crate) fn read_for(
+    status: u16,
+    body: &[u8],
+    missing_type: MissingType,
+    requested: Option<&Scopes>,
+) -> TokenAnswer {
     if is_transient(status) {
         return TokenAnswer::Unexpected(UnexpectedToken::Status(status));
     }
@@ -304,7 +314,7 @@ pub fn read(status: u16, body: &[u8], missing_type: MissingType) -> TokenAnswer 
     if !is_success(status) {
         return TokenAnswer::Unexpected(UnexpectedToken::Status(status));
     }
-    match granted(&document, missing_type) {
+    match granted(&document, missing_type, requested) {
         Ok(granted) => TokenAnswer::Granted(granted),
         Err(flaw) => TokenAnswer::Unusable(Box::new(unusable(&document, flaw))),
     }
@@ -334,6 +344,7 @@ fn unusable(document: &TokenDocument<'_>, flaw: UnexpectedToken) -> UnusableToke
 fn granted(
     document: &TokenDocument<'_>,
     missing_type: MissingType,
+    requested: Option<&Scopes>,
 ) -> Result<Granted, UnexpectedToken> {
     let access_token = document
         .access_token
@@ -354,11 +365,12 @@ fn granted(
     if refresh_token.is_some_and(|token| token.len() > MAX_TOKEN_BYTES) {
         return Err(UnexpectedToken::TokenText);
     }
+    let scope = document.scope.get();
     Ok(Granted {
         access_token,
         refresh_token: refresh_token.map(Secret::new),
         lifetime: lifetime(document.expires_in),
-        scope: document.scope.get().map(Scopes::parse),
+        scope: scope.map(|text| Scopes::parse_like(requested, text)),
         token_type,
         type_assumed,
     })

@@ -19,19 +19,21 @@ fn headers(lines: &[&str]) -> HeaderMap {
     headers
 }
 
-fn select(status: u16, lines: &[&str]) -> Option<Selected> {
-    parse(&headers(lines)).select(status, &|text| text.starts_with("https://"))
+fn select(status: u16, lines: &[&str]) -> Option<Selected<'static>> {
+    let headers = Box::leak(Box::new(headers(lines)));
+    parse(headers).select(status, &|text| text.starts_with("https://"))
 }
 
-fn scopes(selected: &Option<Selected>) -> Vec<String> {
+fn scopes(selected: &Option<Selected<'_>>) -> Vec<String> {
     let scope = selected.as_ref().and_then(|s| s.scope.as_ref());
     scope.map_or(Vec::new(), |s| s.iter().map(str::to_owned).collect())
 }
 
-fn places(selected: &Option<Selected>) -> Vec<String> {
-    selected
-        .as_ref()
-        .map_or(Vec::new(), |s| s.resource_metadata().to_vec())
+fn places(selected: &Option<Selected<'_>>) -> Vec<String> {
+    selected.as_ref().map_or(Vec::new(), |s| {
+        let places = s.resource_metadata().iter();
+        places.map(|place| place.as_ref().to_owned()).collect()
+    })
 }
 
 #[test]

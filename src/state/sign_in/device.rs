@@ -18,7 +18,7 @@ use crate::issuer::{AtIssuer, IssuerId};
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
 use crate::state::client::flow::is_new;
-use crate::state::sign_in::exchange::{discard, keep, read_answer};
+use crate::state::sign_in::exchange::{discard, keep, read_answer, read_answer_for};
 use crate::state::sign_in::scopes::without_refused_scopes;
 use crate::state::sign_out::forget::client_refused;
 use crate::state::sign_out::revoke::Revoking;
@@ -299,7 +299,8 @@ impl Pending {
     fn answered(self, core: &mut Core, response: &Response<Bytes>, from: Moment) -> Step {
         let asked =
             retry_after(response.headers(), core.now.wall.seconds()).map(Duration::from_secs);
-        match read_answer(core, response) {
+        let requested = &self.at.held().request.requested;
+        match read_answer_for(core, response, Some(requested)) {
             TokenAnswer::Granted(granted) => {
                 let request = &self.at.held().request;
                 let (begun, beside) = (request.created, request.beside_account);

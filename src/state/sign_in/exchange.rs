@@ -22,7 +22,10 @@ use crate::state::{Step, Work, wait_in};
 use crate::suspended::{Kept, Word};
 use crate::time::{Moment, UnixMillis};
 use crate::wire::http_fields::{is_transient, retry_after};
-use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, UnusableTokens, read};
+use crate::wire::scopes::Scopes;
+use crate::wire::token::{
+    Granted, OAuthError, TokenAnswer, UnexpectedToken, UnusableTokens, read_for,
+};
 
 /// Waits for the response to the only token request that a code allows.
 pub(crate) struct Exchanging {
@@ -79,7 +82,8 @@ impl Exchanging {
         from: Moment,
     ) -> Step {
         let issuer = at.issuer().clone();
-        match read_answer(core, response) {
+        let requested = &at.held().redirected.0.requested;
+        match read_answer_for(core, response, Some(requested)) {
             TokenAnswer::Granted(granted) => {
                 let parts = &at.held().redirected.0;
                 let (begun, beside) = (parts.created, parts.beside_account);
@@ -220,8 +224,17 @@ fn spent(retry_at: Option<UnixMillis>) -> Cause {
 
 /// Parses a token response.
 pub(crate) fn read_answer(core: &Core, response: &Response<Bytes>) -> TokenAnswer {
-    let missing = core.config().missing_token_type();
-    read(response.status().as_u16(), response.body(), missing)
+    read_answer_for(core, response, None)
+}
+
+/// Same as [`read_answer`], after a request for these scopes.
+pub(crate) fn read_answer_for(
+    core: &Core,
+    response: &Response<Bytes>,
+    requested: Option<&Scopes>,
+) -> TokenAnswer {
+    let (status, missing) = (response.status(), core.config().missing_token_type());
+    read_for(status.as_u16(), response.body(), missing, requested)
 }
 
 impl AtIssuer<CodeGrant> {

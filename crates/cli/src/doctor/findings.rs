@@ -1,5 +1,7 @@
 //! The findings about a server's set-up, each with its rule and its fix.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use mcp_auth_machine::Failure;
 use mcp_auth_machine::error::Stage;
@@ -115,8 +117,8 @@ pub(super) fn judge_challenge(
 ) -> Finding {
     let parsed = challenge::parse(headers);
     let selected = parsed.select(status, &|_| true);
-    let is_missing = |named: &String| {
-        let mut found = tried.iter().filter(|(url, _)| url == named);
+    let is_missing = |named: &Cow<'_, str>| {
+        let mut found = tried.iter().filter(|(url, _)| url == named.as_ref());
         found.any(|(_, verdict)| *verdict == Verdict::Absent)
     };
     match (status, selected) {

@@ -287,11 +287,9 @@ fn malformed_challenges_are_read() {
         let answer = answer.unwrap();
         let sent = answer.headers()["www-authenticate"].to_str().unwrap();
         let read = parse(answer.headers()).select(401, &|_| true).unwrap();
-        (
-            sent.to_owned(),
-            read.resource_metadata().to_vec(),
-            read.scope,
-        )
+        let places = read.resource_metadata().iter();
+        let places: Vec<_> = places.map(|place| place.as_ref().to_owned()).collect();
+        (sent.to_owned(), places, read.scope)
     };
     let (ordinary, places, scope) = named(None);
     for deviation in READ_ALL_THE_SAME {
