@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::action::{Action, Grant};
 use crate::config::Config;
 use crate::core::{Ask, Core, Proof};
-use crate::event::{Event, Loaded, Reply};
+use crate::event::{Event, Loaded, Persisted, Reply};
 use crate::identity::Identity;
 use crate::state::{LoadingAccount, Next, Step, Trigger, Work, judge};
 use crate::suspended::Parting;
@@ -62,11 +62,7 @@ impl AuthMachine {
         match event {
             Event::HttpResponse(reply) => self.replied(reply),
             Event::SlotLoaded(loaded) => self.loaded(loaded),
-            Event::SlotPersisted(persisted) => {
-                self.answer(&persisted.ticket, |work, core| {
-                    work.persisted(core, persisted.outcome)
-                });
-            }
+            Event::SlotPersisted(persisted) => self.persisted(persisted),
             Event::Signed(signed) => {
                 self.answer(&signed.ticket, |work, core| work.signed(core, signed.token));
             }
@@ -198,6 +194,17 @@ impl AuthMachine {
             && early.ask.id == ticket.id()
         {
             early.found = Some(found);
+        }
+    }
+
+    fn persisted(&mut self, Persisted { ticket, outcome }: Persisted) {
+        if let Work::SavingBoth(state) = &mut self.work
+            && state.pending.ask.id == ticket.id()
+            && ticket.is_of(&self.core.owner)
+        {
+            state.recorded(outcome);
+        } else {
+            self.answer(&ticket, |work, core| work.persisted(core, outcome));
         }
     }
 

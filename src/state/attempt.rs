@@ -12,6 +12,7 @@ use crate::issuer::IssuerId;
 use crate::slot::Slot;
 use crate::state::Step;
 use crate::state::client::early::EarlyRead;
+use crate::state::client::new_registration::NewRegistration;
 use crate::suspended::{AtIdp, Effort, Obtaining, Renewal};
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
@@ -209,6 +210,8 @@ pub(crate) struct Attempt {
     pub(crate) narrow: bool,
     /// The registration, read while the metadata of its server is fetched.
     pub(crate) early: Option<EarlyRead>,
+    /// The new registration, stored while the redirect is prepared.
+    pub(crate) registration: Option<NewRegistration>,
     registrations: Budget,
 }
 
@@ -244,6 +247,7 @@ impl Attempt {
             registered: Scopes::default(),
             narrow: core.memory.scopes_refused,
             early: None,
+            registration: None,
             registrations: Budget::new(REGISTRATIONS_PER_FLOW, Limited::Registrations),
         }))
     }

@@ -32,6 +32,7 @@ impl Work {
             Self::LoadingRegistration(state) => &state.met.attempt,
             Self::Registering(state) => &state.met.attempt,
             Self::SavingRegistration(state) => &state.met.attempt,
+            Self::SavingBoth(state) => return Some(state.pending.operation.as_ref()),
             Self::SavingPending(state) => return Some(state.operation.as_ref()),
             Self::Pushing(state) => return Some(state.operation.as_ref()),
             Self::RequestingCode(state) => return Some(state.operation.as_ref()),
@@ -63,7 +64,11 @@ impl Work {
         let repeats = matches!(self, Self::CheckingPending(state) if state.is_for_a_click());
         let chosen = matches!(
             self,
-            Self::SavingPending(_) | Self::Pushing(_) | Self::RequestingCode(_) | Self::Polling(_)
+            Self::SavingBoth(_)
+                | Self::SavingPending(_)
+                | Self::Pushing(_)
+                | Self::RequestingCode(_)
+                | Self::Polling(_)
         );
         repeats || !chosen && self.attempt().is_some()
     }
@@ -89,6 +94,7 @@ impl Work {
             | Self::LoadingRegistration(_)
             | Self::Registering(_)
             | Self::SavingRegistration(_)
+            | Self::SavingBoth(_)
             | Self::SavingPending(_)
             | Self::Pushing(_)
             | Self::RequestingCode(_)
@@ -119,7 +125,8 @@ impl Work {
             Self::LoadingRegistration(state) => Some(&mut state.met.attempt),
             Self::Registering(state) => Some(&mut state.met.attempt),
             Self::SavingRegistration(state) => Some(&mut state.met.attempt),
-            Self::SavingPending(_)
+            Self::SavingBoth(_)
+            | Self::SavingPending(_)
             | Self::Pushing(_)
             | Self::RequestingCode(_)
             | Self::Polling(_)
@@ -147,7 +154,9 @@ impl Work {
     /// Returns false when this state is about to send the user to a redirect whose callback arrives at another browser or
     /// redirect URI than this request wants.
     pub(crate) fn comes_back_to(&self, wanted: &Authorization, config: &Config) -> bool {
-        let redirected = if let Self::SavingPending(state) = self {
+        let redirected = if let Self::SavingBoth(state) = self {
+            state.pending.redirected()
+        } else if let Self::SavingPending(state) = self {
             state.redirected()
         } else if let Self::Pushing(state) = self {
             state.redirected()
@@ -174,6 +183,7 @@ impl Work {
     /// unconfirmed, or the user was not redirected.
     pub(crate) fn being_written(&self, core: &Core) -> Option<(Slot, Revision)> {
         match self {
+            Self::SavingBoth(state) => Some(state.pending.slot()),
             Self::SavingPending(state) => Some(state.slot()),
             Self::Pushing(state) => Some(state.slot()),
             Self::SavingAccount(state) => Some((core.account_slot(), state.revision)),

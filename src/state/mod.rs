@@ -44,7 +44,7 @@ pub(crate) use sign_in::come_back::{FindingPending, TakingPending};
 pub(crate) use sign_in::device::{Polling, RequestingCode};
 pub(crate) use sign_in::exchange::Exchanging;
 pub(crate) use sign_in::pushed::Pushing;
-pub(crate) use sign_in::redirect::SavingPending;
+pub(crate) use sign_in::redirect::{SavingBoth, SavingPending};
 pub(crate) use sign_in::repeat::CheckingPending;
 pub(crate) use sign_out::erase::{Erasing, FindingAccount};
 pub(crate) use sign_out::forget::{ClearingClient, ForgettingClient};
@@ -281,6 +281,7 @@ states! {
         SavingBinding = "saving_binding",
         SavingRegistration = "saving_registration",
         ClearingClient = "clearing_client",
+        SavingBoth = "saving_both",
         SavingPending = "saving_pending",
         TakingPending = "taking_pending",
         SavingAccount = "saving_account",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mcp_auth_machine::Action;
+use mcp_auth_machine::config::PreRegistered;
 use mcp_auth_machine::error::{Cause, StoreFlaw};
 use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::slot::{Slot, Stored};
@@ -44,15 +45,21 @@ fn is_abandoned_with_z(host: &mut Host) {
 /// An instance that has loaded no account has emitted a redirect. Then it learns of the tokens of an earlier sign-in
 /// with the same scopes, and a request with these tokens is refused: it waits for the result of the redirect.
 fn behind_an_earlier_sign_in() -> (Host, String) {
+    let config = || config().pre_registered(AS, PreRegistered::new("c"));
     let mut host = Host::new(config());
-    host.discover(&prm(), &metadata());
-    let registers = host.request();
+    host.ask(&announcing());
+    host.serve(PRM, 200, &prm());
+    let fetches = host.request();
     let store = std::mem::take(&mut host.store);
     let mut first = Host::resumed(Arc::new(config().build().unwrap()), store, host.now, 30);
-    first.sign_in();
+    first.discover(&prm(), &metadata());
+    let redirect = first.redirect();
+    first.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    first.serve(TOKEN, 200, &token_answer("at-1"));
+    first.ready();
     host.store = std::mem::take(&mut first.store);
     host.pass(1_000);
-    host.handle(registers.response(response(201, &[], r#"{"client_id":"dyn-2"}"#)));
+    host.handle(fetches.response(response(200, &[], &metadata())));
     let redirect = host.redirect();
     host.pass(5_000);
     host.challenged_for("y", 401, &["Bearer"], None);

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use mcp_auth_machine::action::{ObtainAssertion, SubjectTokenKind};
 use mcp_auth_machine::config::{Enterprise, PreRegistered, PushedRequests};
 use mcp_auth_machine::event::{Abandon, Challenge, Operation};
-use mcp_auth_machine::slot::{SlotContents, Stored};
+use mcp_auth_machine::slot::{SlotContents, SlotKind, Stored};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Action, Config, Event, Phase};
 
@@ -360,11 +360,15 @@ fn persist(
     world: &mut World,
     event: fn(mcp_auth_machine::action::PersistSlot) -> Event,
 ) -> Option<()> {
-    let at = world
-        .host
-        .actions
-        .iter()
-        .rposition(|action| matches!(action, Action::PersistSlot(_)))?;
+    let both = matches!(world.host.machine.phase(), Phase::Working("saving_both"));
+    let mut actions = world.host.actions.iter();
+    let is_write = |action: &Action| match action {
+        // Of the two writes, the state waits for this one.
+        Action::PersistSlot(persist) if both => persist.slot().kind() == SlotKind::Registration,
+        Action::PersistSlot(_) => true,
+        _ => false,
+    };
+    let at = actions.rposition(is_write)?;
     let Some(Action::PersistSlot(persist)) = world.host.actions.remove(at) else {
         panic!()
     };

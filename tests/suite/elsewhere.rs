@@ -333,7 +333,7 @@ fn authz_18_s49_tokens_of_an_earlier_sign_in_are_not_what_came_of_a_redirect() {
         host.now.wall.0 -= set_back;
         host.handle(registers.response(response(201, &[], r#"{"client_id":"dyn-2"}"#)));
         let redirect = host.redirect();
-        assert_eq!(&*redirect.client_id, "dyn-1");
+        assert_eq!(&*redirect.client_id, "dyn-2");
         host.pass(5_000);
         host.challenged_for("y", 401, &["Bearer"], None);
         host.ready();

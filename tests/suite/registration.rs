@@ -427,21 +427,6 @@ fn sec_09_c07_a_redirected_registration_is_refused() {
 }
 
 #[test]
-fn reg_28_another_processs_registration_is_shared() {
-    let config = std::sync::Arc::new(config().build().unwrap());
-    let mut first = Host::on(std::sync::Arc::clone(&config), Store::default());
-    let mut second = Host::on(config, Store::default());
-    second.seeds = 9;
-    first.discover(&prm(), &metadata());
-    second.discover(&prm(), &metadata());
-    first.serve(REGISTER, 201, r#"{"client_id":"one"}"#);
-    assert_eq!(&*first.redirect().client_id, "one");
-    second.store.slots.extend(first.store.slots.clone());
-    second.serve(REGISTER, 201, r#"{"client_id":"two"}"#);
-    assert_eq!(&*second.redirect().client_id, "one");
-}
-
-#[test]
 fn tok_04_tok_05_one_method_by_the_rules() {
     let static_client = |fixed: Option<AuthMethod>, list: &str| {
         let mut client = PreRegistered::new("c").secret("s");

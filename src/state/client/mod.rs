@@ -5,4 +5,5 @@ pub(crate) mod choose;
 pub(crate) mod early;
 pub(crate) mod flow;
 pub(crate) mod known_client;
+pub(crate) mod new_registration;
 pub(crate) mod register;

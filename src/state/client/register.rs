@@ -17,6 +17,7 @@ use crate::slot::{Found, Slot, Stored};
 use crate::state::attempt::{Attempt, Way};
 use crate::state::client::flow::Met;
 use crate::state::client::known_client::usable;
+use crate::state::client::new_registration::NewRegistration;
 use crate::state::post::answer;
 use crate::state::sign_in::scopes::registration_scopes;
 use crate::state::{Next, Step, Work, wait_in};
@@ -286,10 +287,16 @@ impl Registering {
         let stored = write_registration(&core.identity, uri, &at);
         let Found { slot, revision } = self.replaced;
         let ask = core.persist(slot, revision, Some(stored), None);
+        let mut met = self.met;
+        if met.attempt.way.redirect_uri().is_some() && core.waiting.is_none() {
+            // The pending record is written beside it; the redirect waits for both.
+            met.attempt.registration = Some(NewRegistration { ask, slot });
+            return Ok(Next::SendUser(met, at));
+        }
         wait_in(Work::SavingRegistration(SavingRegistration {
             ask,
             slot,
-            met: self.met,
+            met,
             at,
         }))
     }
@@ -306,7 +313,7 @@ fn method_to_ask(core: &Core, at: &AtIssuer<()>) -> AuthMethod {
         .unwrap_or(AuthMethod::None)
 }
 
-/// Stores the registration for later authorizations.
+/// Stores the registration for later authorizations, before the next step of this one.
 pub(crate) struct SavingRegistration {
     pub(crate) ask: Ask,
     slot: Slot,

@@ -3,13 +3,14 @@
 use crate::budget::Permit;
 use crate::config::RedirectUri;
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Stage, StoreFlaw, Violation};
+use crate::error::{Cause, Failure, Stage, StoreFlaw, Violation};
 use crate::event::{Operation, Persistence};
 use crate::grant::{Redirected, RedirectedParts, Registration, RequestError};
-use crate::issuer::AtIssuer;
+use crate::issuer::{AtIssuer, IssuerId};
 use crate::record::write_pending;
 use crate::slot::{Revision, Slot};
 use crate::state::client::flow::{is_new, is_pushed};
+use crate::state::client::new_registration::NewRegistration;
 use crate::state::sign_in::pushed::{Pushing, SentAway};
 use crate::state::{Step, Work, done, wait_in};
 use crate::suspended::{Agreed, Chosen, Waiting, WaitingParts};
@@ -25,6 +26,8 @@ pub(crate) struct Redirecting {
     pub(crate) advertises_iss: bool,
     /// Whether the authorization begins beside a stored account (REFR-12).
     pub(crate) beside_account: bool,
+    /// The registration of the client, if it is being stored.
+    pub(crate) registration: Option<NewRegistration>,
 }
 
 /// Builds the authorization request and stores its pending record.
@@ -40,6 +43,7 @@ pub(crate) fn redirect(
         browser,
         advertises_iss,
         beside_account,
+        registration,
     } = way;
     let Agreed {
         operation,
@@ -85,7 +89,7 @@ pub(crate) fn redirect(
     let url = match url {
         Ok(url) => url,
         Err(error) => {
-            return Err(crate::error::Failure {
+            return Err(Failure {
                 operation,
                 stage: Stage::Authorization,
                 issuer: Some(issuer),
@@ -103,7 +107,7 @@ pub(crate) fn redirect(
     let ask = core.persist(slot, None, Some(stored), Some(expires));
     let new_issuer = is_new(core, &issuer);
     core.memory.operation.clone_from(&operation);
-    wait_in(Work::SavingPending(SavingPending {
+    let pending = SavingPending {
         ask,
         operation,
         url,
@@ -122,7 +126,69 @@ pub(crate) fn redirect(
                 new_issuer,
             },
         }),
-    }))
+    };
+    wait_in(match registration {
+        Some(registration) => SavingBoth::begin(registration, pending),
+        None => Work::SavingPending(pending),
+    })
+}
+
+/// Waits for the write of a new registration beside that of the pending record. Neither depends on the other; the redirect
+/// depends on both (REG-28).
+///
+/// A crash between the two writes loses nothing. Without the pending record, the next authorization uses the registration.
+/// Without the registration, the record belongs to a redirect that was never sent, and expires.
+pub(crate) struct SavingBoth {
+    pub(crate) ask: Ask,
+    slot: Slot,
+    pub(crate) pending: SavingPending,
+    /// The result of the other write, if it came first.
+    result: Option<Persistence>,
+}
+
+impl SavingBoth {
+    pub(crate) fn begin(registration: NewRegistration, pending: SavingPending) -> Work {
+        let NewRegistration { ask, slot } = registration;
+        Work::SavingBoth(Self {
+            ask,
+            slot,
+            pending,
+            result: None,
+        })
+    }
+
+    /// Keeps the result of the write of the pending record, which came first.
+    pub(crate) fn recorded(&mut self, outcome: Persistence) {
+        self.result = Some(outcome);
+    }
+
+    pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
+        match outcome {
+            // After a conflict, the registration that another process made at the same time serves later authorizations. This
+            // one keeps its own client, which the pending record contains (REG-28).
+            Persistence::Done | Persistence::Conflict(_) => core.memory.clients.made(self.slot),
+            Persistence::Failed => return self.not_registered(core),
+        }
+        match self.result {
+            Some(outcome) => self.pending.persisted(core, outcome),
+            None => wait_in(Work::SavingPending(self.pending)),
+        }
+    }
+
+    /// Fails the attempt, whose pending record is of no use.
+    fn not_registered(self, core: &mut Core) -> Step {
+        let (slot, revision) = self.pending.slot();
+        core.persist(slot, Some(revision), None, None);
+        // The user was not sent away.
+        core.memory.give_back();
+        Err(Failure {
+            issuer: Some(self.pending.issuer().clone()),
+            operation: self.pending.operation,
+            stage: Stage::Registration,
+            cause: Cause::NotPersisted(StoreFlaw::Write),
+            seen: Vec::new(),
+        })
+    }
 }
 
 /// Holds the URL back until the record is durable (ISS-01, S16).
@@ -139,6 +205,10 @@ impl SavingPending {
     /// Returns the authorization.
     pub(crate) fn redirected(&self) -> &Redirected {
         self.waiting.at.held()
+    }
+
+    pub(crate) fn issuer(&self) -> &IssuerId {
+        self.waiting.at.issuer()
     }
 
     /// Returns the slot of the pending record.
@@ -175,7 +245,7 @@ impl SavingPending {
         };
         // The user was not sent away.
         core.memory.give_back();
-        Err(crate::error::Failure {
+        Err(Failure {
             operation: self.operation,
             stage: Stage::Authorization,
             issuer: Some(self.waiting.at.issuer().clone()),

@@ -44,6 +44,7 @@ pub(crate) fn send_user(core: &mut Core, met: Met, at: AtIssuer<Registration>) -
                 uri,
                 browser,
                 advertises_iss: flow.advertises_iss,
+                registration: attempt.registration,
             };
             redirect(core, way, agreed, at)
         }
