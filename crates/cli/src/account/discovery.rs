@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use mcp_auth_machine::config::{ConfigBuilder, Legacy, ResourceParameter};
+use mcp_auth_machine::config::{ConfigBuilder, IssuerSettings, Legacy, ResourceParameter};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::assumed::{Assumed, Told};
 use super::keys::read;
 use crate::facts;
-use crate::lines::config::issuer_settings;
+use crate::lines::config::{issuer_settings, issuer_settings_of};
 use crate::problem::Problem;
 
 /// The location of the authorization server, and what is known of it.
@@ -55,6 +55,14 @@ pub(crate) struct Discovery {
     #[arg(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) assumed: Option<Assumed>,
+}
+
+/// The settings of authorization servers that deviate.
+#[derive(Default)]
+struct OfIssuers {
+    /// As the file and a transcript spell it.
+    items: Vec<Value>,
+    settings: Vec<(String, IssuerSettings)>,
 }
 
 /// Accepts the URL of a server. The text stays as it is: an issuer is compared by its bytes.
@@ -151,10 +159,9 @@ impl Discovery {
         } else {
             Legacy::Published { resource }
         });
-        let settings = self.settings_of_issuers()?;
-        facts::configured(&settings);
-        let found = issuer_settings(&Value::from(settings).to_string());
-        for (issuer, settings) in found.map_err(|flaw| flaw.to_string())? {
+        let OfIssuers { items, settings } = self.settings_of_issuers()?;
+        facts::configured(&items);
+        for (issuer, settings) in settings {
             to = to.issuer_settings(issuer, settings);
         }
         Ok(to)
@@ -164,18 +171,19 @@ impl Discovery {
     ///
     /// # Errors
     /// Names the unusable file.
-    fn settings_of_issuers(&self) -> Result<Vec<Value>, Problem> {
-        let mut settings = Vec::new();
+    fn settings_of_issuers(&self) -> Result<OfIssuers, Problem> {
+        let mut of = OfIssuers::default();
         if let Some(path) = &self.issuer_settings {
             let text = read(path)?;
             let name = |flaw: &dyn std::fmt::Display| format!("{}: {flaw}", path.display());
-            issuer_settings(&text).map_err(|flaw| name(&flaw))?;
-            settings = serde_json::from_str(&text).map_err(|flaw| name(&flaw))?;
+            of.settings = issuer_settings(&text).map_err(|flaw| name(&flaw))?;
+            of.items = serde_json::from_str(&text).map_err(|flaw| name(&flaw))?;
         }
         if let Some(assumed) = &self.assumed {
-            assumed.add(&mut settings);
+            assumed.add(&mut of.items);
+            of.settings = issuer_settings_of(&of.items).map_err(|flaw| flaw.to_string())?;
         }
-        Ok(settings)
+        Ok(of)
     }
 
     /// Returns the issuer of the authorization server that the options give.
@@ -258,9 +266,9 @@ impl Discovery {
             json!("published")
         };
         put("legacy", legacy);
-        let settings = self.settings_of_issuers().unwrap_or_default();
-        if !settings.is_empty() {
-            put("issuer_settings", settings.into());
+        let items = self.settings_of_issuers().unwrap_or_default().items;
+        if !items.is_empty() {
+            put("issuer_settings", items.into());
         }
     }
 }

@@ -27,6 +27,19 @@ pub(crate) fn issuer_settings(text: &str) -> Result<Vec<(String, IssuerSettings)
     found.into_iter().map(Settings::read).collect()
 }
 
+/// Reads the settings of issuers from the items of their array.
+pub(crate) fn issuer_settings_of(
+    items: &[Value],
+) -> Result<Vec<(String, IssuerSettings)>, Misunderstood> {
+    let read = |item: &Value| {
+        let found: Result<Settings, serde_json::Error> = Settings::deserialize(item);
+        found
+            .map_err(|flaw| Misunderstood::new(flaw.to_string()))?
+            .read()
+    };
+    items.iter().map(read).collect()
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Configuration {
