@@ -808,8 +808,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation],
         edits: &[edit(
             "src/state/sign_out/erase.rs",
-            "        was_read || remnant.is_before(account.authorized, core.now)\n",
-            "        let received = account.tokens.as_ref().map(|tokens| tokens.received);\n        let received = received.filter(|_| crate::planted::on(73));\n        was_read || remnant.is_before(received.or(account.authorized), core.now)\n",
+            "        known.is_some() && was_read || is_after(account.authorized, self.signed_out, core.now)\n",
+            "        let received = account.tokens.as_ref().map(|tokens| tokens.received);\n        let received = received.filter(|_| crate::planted::on(73));\n        known.is_some() && was_read || is_after(received.or(account.authorized), self.signed_out, core.now)\n",
         )],
     },
     Bug {
