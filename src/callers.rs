@@ -293,7 +293,7 @@ impl Callers {
         let current = self.current.take().map(|caller| caller.operation);
         let joined = self.shared.take().map(|shared| shared.joined);
         let joined = joined.unwrap_or_default().into_iter();
-        // A request of an operation that waits for the authorization may be under way too.
+        // The operation of the current request may also wait for the authorization.
         let others = joined.map(|caller| caller.operation);
         let others = others.filter(|other| current.as_ref() != Some(other));
         let others: Vec<_> = others.collect();

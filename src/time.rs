@@ -78,8 +78,8 @@ impl Moment {
         }
     }
 
-    /// Returns this earlier moment by the clocks as they are now. A clock may have been set since, and one may not count the
-    /// time of a suspension: the longer time of both has passed.
+    /// Returns this earlier moment by the clocks as they are now. A clock may have been set since, and one may not count the time
+    /// of a suspension, so the clock by which more time has passed decides.
     pub(crate) fn seen_from(self, now: Self) -> Self {
         let passed = self.passed(now);
         Self {
@@ -95,8 +95,8 @@ impl Moment {
         wall.max(mono)
     }
 
-    /// Returns how many milliseconds more the wall clock has counted since this earlier moment than the monotonic one: it was set
-    /// by so much, or the other did not count a suspension.
+    /// Returns how many milliseconds more the wall clock has counted since this earlier moment than the monotonic one: the wall
+    /// clock was set ahead, or the monotonic one did not count a suspension.
     pub(crate) fn set_ahead(self, now: Self) -> u64 {
         let wall = now.wall.0.saturating_sub(self.wall.0);
         let mono = now.mono.0.saturating_sub(self.mono.0);

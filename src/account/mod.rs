@@ -97,8 +97,8 @@ pub(crate) struct Account {
     /// The authorization whose code brought the tokens; refreshes keep it. `None` for tokens obtained without a user,
     /// and for those of a sign-in recorded in version 1 or 2.
     pub(crate) authorization: Option<AuthorizationId>,
-    /// When its tokens came, by the wall clock of the process that received them; refreshes keep it, so it tells an earlier
-    /// sign-in from a later one. `None` where `authorization` is, and where a record does not say it.
+    /// When the user authorized: the receipt of the first tokens, by the wall clock of that process. Refreshes keep it, so it
+    /// tells an earlier sign-in from a later one. `None` where `authorization` is, and where a record does not say it.
     pub(crate) authorized: Option<UnixMillis>,
     pub(crate) resource: Resource,
     pub(crate) requested: Scopes,
@@ -107,7 +107,7 @@ pub(crate) struct Account {
     pub(crate) names_scopes: bool,
     pub(crate) iss_binding: IssBinding,
     pub(crate) standing: Standing,
-    /// The refresh token that the account held last: the server has refused or replaced it.
+    /// The last refresh token, if the account has lost it: the server has refused or replaced it.
     pub(crate) dropped: Option<RefreshTokenId>,
     pub(crate) tokens: Option<Tokens>,
 }
@@ -221,8 +221,8 @@ impl Account {
         self.tokens.as_ref().map(Tokens::issuance)
     }
 
-    /// Returns when the user authorized it, as far as the account says it: the time of receipt of other tokens is that of their
-    /// last refresh.
+    /// Returns when the user authorized. For an account that does not say it, that is the receipt of its tokens, which each
+    /// refresh changes.
     pub(crate) fn signed_in(&self) -> Option<UnixMillis> {
         let received = self.tokens.as_ref().map(|tokens| tokens.received);
         self.authorized.or(received)
@@ -287,8 +287,8 @@ impl AtIssuer<DeviceGrant> {
 }
 
 impl AtIssuer<Account> {
-    /// Returns true if this is the account of a refresh with this token: it holds the token, or has dropped that very token, which
-    /// was spent for this refresh. An account that has dropped another one since is further on.
+    /// Returns true if this is the account of a refresh with this token: it holds the token, or has dropped that very token,
+    /// which was spent for this refresh. An account that has dropped another token belongs to a later refresh.
     pub(crate) fn is_before_refresh(&self, issuer: &IssuerId, sent: &Secret) -> bool {
         let account = self.held();
         self.issuer() == issuer && (account.has_refresh(sent) || account.has_dropped(sent))

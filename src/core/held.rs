@@ -28,7 +28,7 @@ pub(crate) struct Held {
     pub(crate) is_exact: bool,
     /// The refresh lease that some process holds.
     pub(crate) lease: Option<Lease>,
-    /// The account that the store failed to keep: retained, but not used (TOK-16).
+    /// An account that the store failed to keep, or that a late answer brought: retained, but not used (TOK-16).
     pub(crate) unsaved: Option<Box<Unsaved>>,
     /// The event in which the slot was last read.
     pub(crate) read_at: Option<NonZeroU64>,

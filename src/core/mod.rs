@@ -112,8 +112,8 @@ impl Core {
         self.part(Parting { id: 0, grant });
     }
 
-    /// Removes and returns discarded tokens. Those of the stored authorization are not revoked if another answer has brought a
-    /// token of it since, as in [`discard`](Self::discard); while tokens wait to be stored, that is not known yet.
+    /// Removes and returns discarded tokens, to be revoked. As in [`discard`](Self::discard), those of the stored authorization
+    /// are left out if another answer has brought a valid token of it. While tokens wait to be stored, none are returned.
     pub(crate) fn take_discarded(&mut self) -> Option<Box<AtIssuer<Account>>> {
         let wanted = |left: &Parting| matches!(left.grant, PartingGrant::Discarded(_));
         if self.held.unsaved.is_some() {
@@ -143,8 +143,8 @@ impl Core {
         self.part(Parting { id, grant });
     }
 
-    /// The account was stored, with the answer to a refresh (`sent`) or without. Forgets late answers to refreshes, except those
-    /// that add to this answer: they belong to the same refresh token.
+    /// Forgets late answers to refreshes, because the account was stored: with the answer to a refresh (`sent`), or without one.
+    /// Keeps those that may add to the stored answer, because they belong to the same refresh token.
     pub(crate) fn compare_with_late(&mut self, sent: Option<&Sent>) {
         let stored = self.held.at.as_deref().zip(sent);
         let mut parted = std::mem::take(&mut self.parting).into_vec();
@@ -181,8 +181,8 @@ impl Core {
     }
 
     /// Same as [`poll`](Self::poll) while no work is under way. The last action frees the memory of the outbox, because a
-    /// machine may be idle for hours beside thousands of others. After a question the next poll does, because a host may
-    /// answer it at once.
+    /// machine may be idle for hours beside thousands of others. After `NeedUser` the next poll frees it, because a host may
+    /// answer at once.
     pub(crate) fn poll_at_rest(&mut self) -> Option<Action> {
         if self.outbox.len() > 1 || matches!(self.outbox.front(), Some(Action::NeedUser(_))) {
             return self.poll();

@@ -43,7 +43,7 @@ struct AccountRecord<'a> {
     /// Unknown before version 3 (AUTHZ-18).
     #[serde(rename = "au", alias = "authorization")]
     authorization: Option<NonZeroU64>,
-    /// Unknown before version 3, and in its first records.
+    /// Unknown before version 3, and in the first records of that version.
     #[serde(rename = "ad", alias = "authorized")]
     authorized: Option<u64>,
     #[serde(rename = "r", alias = "resource")]
@@ -65,7 +65,7 @@ struct AccountRecord<'a> {
     /// the refresh token.
     #[serde(default)]
     left_for: Option<&'a str>,
-    /// The refresh token that was dropped, by a digest. Omitted beside one that is held.
+    /// A digest of the refresh token that was dropped. Omitted if the account holds a refresh token.
     #[serde(default)]
     dropped: Option<NonZeroU64>,
     #[serde(rename = "t", alias = "tokens", borrow)]

@@ -1,8 +1,8 @@
 //! A reader without copies of account records, for tokens that are usable as they are.
 //!
-//! The reader takes a record in exactly the form in which `write_account` writes it: members in that order, without blanks and
-//! escapes. Any other record, and whatever is rare, is left to `read_account`, as is each record that is not usable: that one
-//! knows what is wrong with it. So this reader never decides anything but "usable".
+//! The reader accepts a record in exactly the form in which `write_account` writes it: members in that order, without blanks
+//! and escapes. `read_account` reads every other record: those in another form, those with rare members, and those that cannot
+//! be used, since it finds out what is wrong with them. So the only result of this reader is a usable token.
 
 use std::num::NonZeroU64;
 
@@ -30,7 +30,7 @@ pub(crate) struct AccountAtRest<'a> {
     pub(crate) lifetime: Lifetime,
 }
 
-/// Reads an account. `None`: only `read_account` can tell.
+/// Reads an account. `None`: only `read_account` can tell whether the record is usable.
 pub(crate) fn read_at_rest<'a>(
     config: &Config,
     principal: &str,
@@ -97,7 +97,7 @@ struct Reader<'a>(&'a str);
 
 impl<'a> Reader<'a> {
     fn of(json: &'a str) -> Option<Self> {
-        // Looked for once: each string then ends at the next quote.
+        // Without escapes, each string ends at the next quote.
         let is_plain = |byte| (byte >= 0x20) & (byte != b'\\');
         all_bytes(json.as_bytes(), is_plain).then_some(Self(json))
     }
@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the number of a list, if there is one.
+    /// Reads a list of registered values, which is written as one number, if there is one.
     #[inline(always)]
     fn list(&mut self, lead: &'static str) -> Option<()> {
         let number = self.some_number(lead)?;
@@ -269,7 +269,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Returns the place of the first quote. Most strings are short: eight bytes at a time are compared in one word.
+/// Returns the place of the first quote. Eight bytes are compared at a time, in one machine word.
 fn quote(text: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);

@@ -163,8 +163,8 @@ pub(crate) fn start_authorization(core: &mut Core, click: Click) -> Step {
     if core.held.unsaved.is_some() {
         return save_again(core, Some(Trigger::Authorize(Box::new(click))));
     }
-    // The account may have been erased since: the authorization is then one of a first sign-in (REFR-12). A pending
-    // authorization is looked at first.
+    // The account may have been erased since: the authorization is then one of a first sign-in (REFR-12). With a pending
+    // authorization, that one is read first.
     let pending = core.waits_at().is_some();
     if core.held.is_read() && (pending || core.held.is_just_read(core.now.mono)) {
         authorize_read(core, click)

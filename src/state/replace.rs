@@ -1,6 +1,8 @@
-//! Which account a write of tokens replaces, where another process has written meanwhile. The identity of what was issued decides:
-//! the authorization, the refresh token that was sent, and the access token that was there then. Revisions and times of receipt
-//! do not, because every lease and every refresh changes them.
+//! Which account a write of tokens replaces, where another process has written meanwhile.
+//!
+//! The identity of what was issued decides: the authorization, the refresh token that was sent, and the access token that the
+//! account held then. Revisions do not decide, nor which tokens were received later, because every lease changes the revision,
+//! and every refresh both.
 
 use crate::account::{Account, TokenKind, Tokens};
 use crate::core::Core;
@@ -8,8 +10,8 @@ use crate::issuer::AtIssuer;
 use crate::slot::AuthorizationId;
 use crate::suspended::{Brings, Sent};
 
-/// Whether another process has refreshed the tokens of this authorization, or has dropped one: an earlier write of them had
-/// succeeded, although it was reported as failed, and their refresh token is spent.
+/// Returns true if another process has refreshed the tokens of this authorization, or has dropped one: an earlier write of them
+/// was done, although it was reported as failed, and their refresh token is spent.
 pub(super) fn continues(held: &AtIssuer<Account>, saved: &AtIssuer<Account>) -> bool {
     let (account, saved) = (held.held(), saved.held());
     let same = account.authorization.is_some() && account.authorization == saved.authorization;
@@ -23,8 +25,9 @@ pub(super) fn continues(held: &AtIssuer<Account>, saved: &AtIssuer<Account>) -> 
     }
 }
 
-/// Whether another process has tokens of a later sign-in that are as good, or of a server that the user has chosen since: a save
-/// that succeeds late does not undo that (ISO-09).
+/// Returns true if another process has tokens of a later sign-in with the requested scopes, or at another authorization server:
+/// a save that succeeds late does not undo that (ISO-09). `over`: the authorization that was stored when the saved tokens came;
+/// the saved ones replace it, however often its tokens were refreshed.
 pub(super) fn is_newer(
     held: &AtIssuer<Account>,
     saved: &AtIssuer<Account>,
@@ -45,9 +48,11 @@ pub(super) enum Place {
     None,
 }
 
-/// Decides what the answer to a refresh replaces. At a server that does not replace refresh tokens, the account holds the one that
-/// was sent after another refresh too. If the answer came late, the access token of that one is newer, because its request was made
-/// after the lease of this refresh had ended. Otherwise that one was saved late.
+/// Decides what the answer to a refresh replaces.
+///
+/// At a server that does not replace refresh tokens, the account still holds the token that was sent after another process has
+/// refreshed. If this answer came late, the access token of the other refresh is newer: its request was made after the lease of
+/// this one had ended. If this answer came in time, the other refresh is the older one, and was saved late.
 pub(super) fn place_of(
     core: &Core,
     sent: &Sent,
@@ -79,8 +84,8 @@ pub(super) fn place_of(
     }
 }
 
-/// Decides what the end of a refresh token replaces. Where another process has refreshed with the very token that was refused here,
-/// that token is in use; one that was replaced here is spent.
+/// Decides what a write without a refresh token replaces. If another process has refreshed with the very token that was refused
+/// here, the token is still in use, and stays. A token that an answer has replaced is spent, and is removed.
 pub(super) fn place_of_a_drop(
     sent: &Sent,
     held: &AtIssuer<Account>,
@@ -99,7 +104,7 @@ pub(super) fn place_of_a_drop(
 }
 
 impl Place {
-    /// Fits the account to write to the stored one. Returns false if nothing of that is replaced.
+    /// Fits the account to write (`own`) to the stored one (`held`). Returns false if nothing is to be replaced.
     pub(super) fn fit(self, held: &AtIssuer<Account>, own: &mut AtIssuer<Account>) -> bool {
         match self {
             Self::Account => true,

@@ -33,7 +33,7 @@ struct Write {
     /// The event that found an earlier save unfinished.
     then: Option<Box<Trigger>>,
     again: Again,
-    /// The lease of another process, which stays.
+    /// The lease of another process, which the write keeps.
     lease: Option<Lease>,
 }
 
@@ -148,7 +148,7 @@ impl Write {
         let stored = write_account(&core.identity, &at, until);
         let revision = stored.revision;
         let slot = core.account_slot();
-        // A record of a newer version is not replaced; whether it is there still shows in the conflict.
+        // A record of a newer version is not replaced: the write expects an empty slot, and conflicts if the record is still there.
         let expected = core.held.revision.filter(|_| !core.held.is_newer);
         let ask = core.persist(slot, expected, Some(stored), None);
         let at = Box::new(at);
@@ -228,7 +228,7 @@ impl Write {
         Revoking::begin(core, *self.at, self.then.filter(|_| !asks))
     }
 
-    /// Returns true when the account to write may replace the current contents of the slot; fits it to them.
+    /// Fits the account to write to the current contents of the slot, and returns true when it may replace them.
     fn replaces(&mut self, core: &Core) -> bool {
         let held = core.held.at.as_deref();
         match &self.kept {
@@ -248,8 +248,8 @@ impl Write {
         }
     }
 
-    /// Returns true when another process has refreshed the tokens of this authorization, or when its account is a later one than
-    /// these tokens, which are saved late.
+    /// Returns true when another process has refreshed the tokens of this authorization, or, for tokens that are saved late, when
+    /// the stored account is of a later sign-in.
     fn is_overtaken(&self, core: &Core) -> bool {
         let Kept::Authorized { over, .. } = self.kept else {
             return false;
@@ -369,8 +369,8 @@ fn ready_or_slow(
     resume(core, then)
 }
 
-/// Emits `Ready`; beside a caller that waits for the write, only if some caller is served: its own token may still be the stored
-/// one, and be refused.
+/// Emits `Ready`. While a caller waits for the write, emits it only if another caller is served: the stored token may still be the
+/// one with which the waiting caller was refused.
 fn ready_for(core: &mut Core, then: &Option<Box<Trigger>>) {
     match then {
         Some(then) if then.is_of_a_caller() => core.serve_others(),
@@ -388,7 +388,7 @@ pub(crate) fn save_before(core: &mut Core, renewal: Box<Renewal>) -> Step {
     save_again(core, Some(Trigger::Renew(renewal)))
 }
 
-/// Retries a failed write, for an event that needs its result or by a timer; or saves what a late answer brought. The account may
+/// Retries a failed write, or saves what a late answer brought: for an event that needs the result, or by a timer. The slot may
 /// have been read meanwhile.
 pub(crate) fn save_again(core: &mut Core, then: Option<Trigger>) -> Step {
     let then = then.map(Box::new);

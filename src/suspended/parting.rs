@@ -39,7 +39,7 @@ pub(crate) struct Overdue {
     pub(crate) stored: Option<StoredAnswer>,
 }
 
-/// An answer that was stored, and the tokens that the account has by it.
+/// The answer to a refresh that was stored, and the tokens that the account holds since.
 pub(crate) struct StoredAnswer {
     pub(crate) rank: Rank,
     pub(crate) access: Option<Issuance>,
@@ -55,7 +55,7 @@ impl StoredAnswer {
         }
     }
 
-    /// Returns true while the account has what was stored.
+    /// Returns true while the account holds these tokens.
     pub(crate) fn is_held(&self, account: &Account) -> bool {
         let refresh = account.token(TokenKind::RefreshToken);
         let same = match (refresh, &self.refresh) {
@@ -67,8 +67,8 @@ impl StoredAnswer {
 }
 
 impl Overdue {
-    /// An answer (`sent`) was stored in the account. Returns true while the one to this request may add to it: both belong to one
-    /// refresh token, and this one may be better, or bring a refresh token that the other did not bring.
+    /// Remembers the answer (`sent`) that was stored in the account. Returns true while the answer to this request may add to it:
+    /// both belong to one refresh token, and this one may be better, or bring a refresh token that the other did not bring.
     pub(crate) fn is_open_beside(&mut self, sent: &Sent, account: &Account, request: u64) -> bool {
         let token = &self.at.held().refresh;
         let (best, own) = (

@@ -137,7 +137,7 @@ pub(crate) struct Agreed {
 /// does not fit any more.
 pub(crate) struct Renewed {
     pub(crate) click: Click,
-    /// The authorization that the account named before it is read again: other tokens of the same one are no result.
+    /// The authorization that the account named before it is read again: other tokens of the same authorization are no result.
     pub(crate) before: Option<AuthorizationId>,
     /// The scopes of the pending authorization, if the account lacked some of them: an account that has them now is its
     /// result, no matter which process has refreshed the tokens since.

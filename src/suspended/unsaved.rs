@@ -14,8 +14,8 @@ use crate::time::{MonoMillis, UnixMillis};
 
 /// The reason for a write, which decides what it may replace.
 pub(crate) enum Kept {
-    /// An authorization that began at this time, perhaps beside a stored account: replaces any account. `over`: the authorization
-    /// of the account that was known when the tokens came.
+    /// An authorization that began at this time, perhaps beside a stored account: replaces any account but a later one and a
+    /// refresh of its own tokens. `over`: the authorization of the account that was known when the tokens came.
     Authorized {
         begun: UnixMillis,
         beside: bool,
@@ -68,7 +68,7 @@ pub(crate) enum Brings {
     Tokens,
 }
 
-/// An account that a failed write has not stored.
+/// An account that is not stored: its write failed, or a late answer brought it.
 pub(crate) struct Unsaved {
     pub(crate) at: Box<AtIssuer<Account>>,
     pub(crate) kept: Kept,
@@ -85,7 +85,7 @@ pub(crate) struct Again {
 }
 
 impl Kept {
-    /// Returns the refresh token that was sent for it.
+    /// Returns the request of a refresh and what its answer may replace.
     pub(crate) fn sent(&self) -> Option<&Sent> {
         match self {
             Self::Refreshed { sent, .. } | Self::Dropped { sent, .. } => Some(sent),
@@ -118,7 +118,7 @@ impl Sent {
         self.instead.as_ref().unwrap_or(&self.token)
     }
 
-    /// Returns the refresh token that an account of this answer got by it.
+    /// Returns the refresh token that this answer brought. `account`: the account with the answer.
     fn brought<'a>(&self, account: &'a Account) -> Option<&'a Secret> {
         let refresh = account.tokens.as_ref()?.refresh.as_ref()?;
         let brings = match self.rank.brings {
@@ -128,7 +128,8 @@ impl Sent {
         brings.then_some(refresh)
     }
 
-    /// Returns the refresh token that the server issued last, of this answer and one of a lower rank.
+    /// Returns the refresh token that counts after this answer and one of a lower rank (`other`): the one that the server issued
+    /// last, or the one that was sent if no answer has replaced it.
     fn last_refresh(&self, own: &Account, other: &Self, others: &Account) -> Option<Secret> {
         let newer = other.rank.request > self.rank.request;
         let (own, others) = (self.brought(own), other.brought(others));
@@ -143,9 +144,9 @@ impl Sent {
 }
 
 impl Unsaved {
-    /// Returns the account of this answer and of another one, which is known (`at`, `sent`), to requests with one refresh token:
-    /// the access token of the better one, with the refresh token that was issued last. `None` if that is what is known, or if the
-    /// answers do not belong together.
+    /// Merges this answer with another one (`at`, `sent`) to a request with the same refresh token: the access token of the better
+    /// answer, and the refresh token that was issued last. `None` if this answer adds nothing to the other one, or if they are
+    /// answers to different refresh tokens.
     pub(crate) fn beside(
         &self,
         at: &AtIssuer<Account>,
@@ -183,13 +184,13 @@ impl Unsaved {
         }))
     }
 
-    /// Returns true if this is a better answer than that one.
+    /// Returns true if this answer is better than the other one (`sent`).
     pub(crate) fn outranks(&self, sent: &Sent) -> bool {
         let own = self.kept.sent();
         own.is_some_and(|own| own.rank > sent.rank)
     }
 
-    /// Returns the better of this answer and a later known one, with what the other one adds to it.
+    /// Returns the better of this answer and one that came later (`other`), with what the other one adds to it.
     pub(crate) fn or(self, other: Self) -> Self {
         let Some(at) = self
             .kept
@@ -203,7 +204,7 @@ impl Unsaved {
         Self { at, kept, ..self }
     }
 
-    /// Returns this answer where another one has been stored: `at` is what remains to be stored.
+    /// Returns this answer as one that is to replace another answer (`stored`). `at`: the account with both.
     pub(crate) fn after(mut self, at: Box<AtIssuer<Account>>, stored: &Account) -> Self {
         if let Some(sent) = self.kept.sent_mut() {
             sent.before = stored.issuance();

@@ -92,7 +92,7 @@ impl FormText {
         Self { text, escaped }
     }
 
-    /// Returns this text, if it is the same, which then is shared.
+    /// Returns a text: a shared copy of this one if they are equal.
     pub(crate) fn shared_as(&self, text: &str) -> Self {
         if *text == *self.text {
             self.clone()

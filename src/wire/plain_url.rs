@@ -69,7 +69,7 @@ pub(super) fn is_plain_path(path: &[u8]) -> bool {
     all_bytes(path, is_plain_in_path) && !has_dot_segment(path)
 }
 
-/// Returns true for a path with a segment that the parser may remove: one of a dot, or that starts with two.
+/// Returns true for a path with a segment that the parser may remove: a single dot, or anything that starts with two dots.
 fn has_dot_segment(path: &[u8]) -> bool {
     let mut rest = path;
     while let Some(at) = first_byte(rest, |byte| byte == b'.') {

@@ -211,7 +211,7 @@ impl Registering {
         let excluded = listed.is_listed() && !listed.has(GrantType::RefreshToken);
         let words = words.map_or("", Untrusted::as_plain).to_ascii_lowercase();
         let of_scopes = self.with_scope && words.contains("scope");
-        // Scopes are granted, too.
+        // "Grant" alone may be about scopes, such as "scope not granted".
         let of_grant = words.contains("refresh_token")
             || words.contains("grant_type")
             || words.contains("grant") && !of_scopes;

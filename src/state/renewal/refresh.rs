@@ -127,7 +127,7 @@ impl Refreshing {
         Self::called(core, request, called, self.renewal)
     }
 
-    /// `request`: the ticket of the request that was answered.
+    /// Continues a call. `request`: the ticket of the request that was answered; 0 before the first one.
     fn called(
         core: &mut Core,
         request: u64,

@@ -119,7 +119,7 @@ impl Discarded {
         came.is_some_and(|came| !came.same(sent.expose()))
     }
 
-    /// Has what came revoked, once the work is done. Returns the cause.
+    /// Queues the tokens that came for revocation once the work is done, and returns the cause.
     pub(super) fn revoke(self, core: &mut Core, at: &AtIssuer<Account>) -> Cause {
         if let Some(granted) = self.granted {
             let now = core.now;
@@ -170,7 +170,7 @@ pub(super) fn refused(core: &mut Core, renewal: Box<Renewal>, cause: Cause) -> S
     renewal.ends_refused(core, cause)
 }
 
-/// Returns the account without tokens that were sent. Its write fails when the slot holds newer ones.
+/// Returns the account without the tokens that `change` removes. Its write gives way where the slot holds newer ones.
 fn without_tokens(
     core: &mut Core,
     at: AtIssuer<Account>,
@@ -189,8 +189,8 @@ fn without_tokens(
     (at, Kept::Dropped { renewal, sent })
 }
 
-/// Saves the account of an answer, with what a late answer adds to it. If the late one is better, that is saved, and the renewal
-/// continues.
+/// Saves the account of an answer, with what a late answer adds to it. If the late answer is better, saves that one, and then
+/// continues the renewal.
 pub(super) fn save_best(core: &mut Core, at: AtIssuer<Account>, kept: Kept) -> Step {
     let late = core.held.unsaved.take();
     let merged = late

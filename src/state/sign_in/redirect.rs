@@ -139,10 +139,12 @@ pub(crate) fn redirect(
 /// A crash between the two writes loses nothing. Without the pending record, the next authorization uses the registration.
 /// Without the registration, the record belongs to a redirect that was never sent, and expires.
 pub(crate) struct SavingBoth {
+    /// The write of the registration.
     pub(crate) ask: Ask,
+    /// The slot of the registration.
     slot: Slot,
     pub(crate) pending: SavingPending,
-    /// The result of the other write, if it came first.
+    /// The result of the write of the pending record, if it came first.
     result: Option<Persistence>,
 }
 

@@ -43,14 +43,14 @@ impl Leaving {
         }
     }
 
-    /// Returns true when the slot holds the account of a sign-in after the sign-out: the store was slow, this process was suspended,
-    /// or an earlier try failed.
+    /// Returns true when the slot holds the account of a sign-in that came after the sign-out, because the store was slow, this
+    /// process was suspended, or an earlier try failed.
     ///
-    /// - The authorization of its tokens tells. The revision and the time of receipt do not, because another process may have
-    ///   leased or refreshed the same tokens.
+    /// - The authorization that brought its tokens decides. The revision and the time of receipt do not, because another process
+    ///   may have leased or refreshed the same tokens.
     /// - At a repetition, another authorization is a later one if the slot was read since the sign-out. Otherwise its time decides:
     ///   this process may not have known the account of which the user signed out, and a sign-in may have been under way.
-    /// - An unreadable record tells nothing, and is erased: the user has signed out.
+    /// - An unreadable record is erased, since the user has signed out.
     fn spares(&self, core: &Core, stored: &Stored) -> bool {
         let only = self.only.as_ref();
         if only.is_some_and(|remnant| remnant.revision == Some(stored.revision)) {
@@ -94,8 +94,8 @@ impl Leaving {
 }
 
 /// Returns true if the user signed in at this time after the sign-out, whatever the clocks show: those of two hosts differ by
-/// up to [`CLOCKS_DIFFER`], and the wall clock may have been behind at the sign-out, and set since. A sign-in that came so
-/// soon afterwards is erased too, since the user must not stay signed in.
+/// up to [`CLOCKS_DIFFER`], and the wall clock may have been behind at the sign-out, and set since. A sign-in within that time
+/// is erased too, since the user must not stay signed in; so is one whose time is that far in the future.
 fn is_after(signed_in: Option<UnixMillis>, signed_out: Moment, now: Moment) -> bool {
     let differ = millis(CLOCKS_DIFFER);
     let ahead = signed_out.set_ahead(now);

@@ -3,7 +3,7 @@
 //!
 //! | Source | The registration | The tokens |
 //! |---|---|---|
-//! | an endpoint at which the client authenticates rejects it | erased; one that all principals share is kept in the first minute after it was made | erased if their own metadata has a credential endpoint at that origin (S20) |
+//! | an endpoint at which the client authenticates rejects it | erased; one that all principals share is kept in the first minute after it was made | erased if the metadata in their account has a credential endpoint at that origin (S20) |
 //! | the token endpoint rejects the code | erased if made before the attempt, and not shared | kept |
 //! | the authorization endpoint, through the browser | erased if not shared | kept (STEP-05, S20) |
 //! | the host (reset) | erased | kept |
@@ -41,7 +41,7 @@ enum Then {
         why: Why,
         /// The server's refusal: fails the attempt when no registration is erased.
         failure: Failure,
-        /// The endpoint that rejected the client, if one did that authenticates clients.
+        /// The rejection by an endpoint at which the client authenticated; `None` for any other source.
         by: Option<Rejection>,
     },
     /// The host's reset: these registrations are erased too, then the user is asked.
@@ -50,14 +50,16 @@ enum Then {
     Leave(Vec<Order>, Vec<AtIssuer<Account>>),
 }
 
-/// A client rejected where clients authenticate.
+/// The rejection of a client by an endpoint at which it authenticated.
 struct Rejection {
+    /// The origin of that endpoint.
     origin: Box<str>,
 }
 
 impl Rejection {
-    /// Returns true if the account's own metadata has a credential endpoint at that origin. Metadata of today may name an endpoint
-    /// elsewhere, which a refresh does not follow (REFR-11): its response says nothing about tokens that it never issued (S20).
+    /// Returns true if the account's own metadata has a credential endpoint at that origin. The current metadata may name an
+    /// endpoint elsewhere, which a refresh does not follow (REFR-11): it never issued the account's tokens, so its response says
+    /// nothing about them (S20).
     fn concerns(&self, at: &AtIssuer<Account>) -> bool {
         let origins = at.server().facts().endpoints.secret_origins();
         origins.iter().any(|origin| *origin == *self.origin)
