@@ -1,12 +1,12 @@
-//! Tokens that are read from Redis, in whose process there is nothing for their principal, beside plain GETs (`docs/scale.md`):
+//! Reads of tokens from Redis, by a process that holds nothing for their principals, beside plain GETs (`docs/scale.md`):
 //!
 //! ```sh
 //! cargo bench -p mcp-auth-client --features reqwest,redis-async --bench evicted
 //! ```
 //!
 //! `SCALE_USERS` says how many users there are (1,000 unless set), and `SCALE_ROUNDS` (5) of how many times the middle one is
-//! printed. Not a part of the benchmark `scale`, whose count of allocations is one number for all threads: that costs more than
-//! some of the work that is measured here.
+//! printed. This is not a part of the benchmark `scale`, which counts allocations in one number for all threads: that costs
+//! more than some of the work that is measured here.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,

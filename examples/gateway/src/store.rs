@@ -63,7 +63,7 @@ pub(crate) async fn watch(store: SharedStore) {
     });
 }
 
-/// Redis. Says once that it fails, with the reason, and once that it answers again.
+/// A store in Redis that reports each outage: once that Redis fails, with the reason, and once that Redis answers again.
 struct Reported {
     store: SharedStore,
     place: String,

@@ -11,7 +11,7 @@ pub(crate) fn row(name: &str, found: &str, limit: &str) {
     println!("{name:<58} {found:>24}   {limit}");
 }
 
-/// Runs one piece of work for each number, so many at a time.
+/// Runs one piece of work for each number, up to [`AT_ONCE`] at a time.
 pub(crate) async fn for_each<F: Future<Output = ()> + Send + 'static>(
     count: usize,
     work: impl Fn(usize) -> F,
@@ -37,7 +37,7 @@ pub(crate) fn number(name: &str, default: usize) -> usize {
     set.map_or(default, |text| text.parse().unwrap())
 }
 
-/// How often a figure is measured that other programs disturb.
+/// How often a figure that other programs disturb is measured.
 pub(crate) fn rounds() -> usize {
     number("SCALE_ROUNDS", 5)
 }

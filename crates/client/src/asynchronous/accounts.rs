@@ -309,7 +309,7 @@ impl Accounts {
         let marked = mark::set(&self.0.parts, server, principal).await;
         let lease = self.lease(server, principal).await?;
         lease.client().sign_out().await?;
-        // A read that began meanwhile answers no caller that comes from now on.
+        // Callers that come from now on share no read that began during the sign-out.
         self.0.warm.retract(&key);
         marked
     }

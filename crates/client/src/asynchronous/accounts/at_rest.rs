@@ -82,7 +82,7 @@ impl Accounts {
             judged.wait().await;
             return Ok(self.token(server, principal));
         }
-        // A read from before a change of the account is shared with no caller that comes after it.
+        // Callers that come after a change of the account share no read that began before the change.
         let changes = self.0.warm.changes(&key);
         let found = match self.0.reads.join(&key, changes) {
             Share::Lead(lead) => {

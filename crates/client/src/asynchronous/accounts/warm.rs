@@ -92,7 +92,7 @@ impl Hasher for Digest {
         self.0 = digest;
     }
 
-    /// Keys write one number.
+    /// Not called: keys write one number.
     fn write(&mut self, bytes: &[u8]) {
         let number = bytes.first_chunk().copied().unwrap_or_default();
         self.0 ^= u64::from_ne_bytes(number);
@@ -184,7 +184,7 @@ impl Warm {
     }
 
     /// Lets readers have a token that was read from the store, unless something about the account changed since: a
-    /// sign-out, a refusal, or the token of a machine. Its bytes are in memory that is erased in the end.
+    /// sign-out, a refusal, or the token of a machine. `authorization` must own memory that is erased when it is dropped.
     pub(super) fn publish_unchanged(
         &self,
         key: &Key,
@@ -321,8 +321,8 @@ impl Warm {
         self.around.now()
     }
 
-    /// A number up to this one, other ones for other tokens: random where a test sets a source, which fails to 0; else a
-    /// digest under the key of the counters, which needs no call of the operating system.
+    /// Returns a number up to this one, which differs between tokens: random where a test sets a source, and 0 where that fails;
+    /// else a digest under a secret of this process, which needs no call of the operating system.
     fn spread(&self, token: &HeaderValue, most: u64) -> u64 {
         let number = if self.around.entropy.is_some() {
             let bytes = self.around.random().unwrap_or_default();
@@ -344,11 +344,11 @@ impl Warm {
     }
 }
 
-/// Returns a copy of a value in memory that is erased in the end.
+/// Returns a copy of a value, whose memory is erased when its last clone is dropped.
 pub(super) fn cleared(authorization: &HeaderValue) -> HeaderValue {
     let owned = Zeroizing::new(authorization.as_bytes().to_vec());
     let copy = HeaderValue::from_maybe_shared(Bytes::from_owner(owned));
-    // The bytes of a value make a value.
+    // The bytes of a valid value are valid: the copy never fails.
     let mut copy = copy.unwrap_or_else(|_| authorization.clone());
     copy.set_sensitive(true);
     copy

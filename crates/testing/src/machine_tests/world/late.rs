@@ -206,7 +206,7 @@ impl World {
         let Some(send) = self.overdue(at) else {
             return;
         };
-        // What the instance asks of the store meanwhile has no answer yet.
+        // The store does not answer the instance meanwhile.
         self.wait(6_000);
         self.servers.keeps = true;
         self.ledger.external(other);
