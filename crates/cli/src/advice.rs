@@ -42,8 +42,8 @@ fn of_device(failure: &Failure) -> Option<String> {
     })
 }
 
-/// Returns true for a refresh that was answered with status 500, or with `server_error` and 400: the authorization server may
-/// fail for now, or may no longer know the refresh token, for which the storage behind some servers throws (QUIRK-36).
+/// Returns true for a refresh that failed after an answer with status 500 or 400; 400 is that of `server_error`. The authorization
+/// server may fail for now, or may no longer know the refresh token, for which the storage behind some servers throws (QUIRK-36).
 pub(crate) fn may_have_forgotten_token(failure: &Failure) -> bool {
     let status = failure.seen.last().and_then(|seen| seen.status);
     failure.stage == Stage::Refresh && matches!(status, Some(400 | 500))

@@ -31,7 +31,7 @@ pub(crate) fn next_step(failure: &Failure) -> String {
             speaker::command("doctor", "")
         ),
         (Next::RetryLater(_), None) if advice::may_have_forgotten_token(failure) => format!(
-            "try again later; if it lasts, the server may no longer know the refresh token, and a new sign-in helps: {}",
+            "try again later; if it lasts, the authorization server may no longer know the refresh token, and a new sign-in helps: {}",
             speaker::login("")
         ),
         (Next::RetryLater(_), None) => "try again later".to_owned(),

@@ -423,7 +423,7 @@ fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
             {
                 eprintln!(
                     "mcp-auth: signing in again: the authorization server answers the refresh with neither tokens nor a refusal, as some \
-                     do for a refresh token that they no longer know"
+                     servers do for a refresh token that they no longer know"
                 );
                 host.authorize(person)?;
             }

@@ -112,7 +112,7 @@ pub(super) fn grant_words(grant: Option<&Grant>) -> String {
     format!("signed in at {}{scopes}{time}{end}", grant.issuer)
 }
 
-/// Returns the words about a sign-in that ends with its token, and how to ask for another one; `None` for a sign-in that is
+/// Returns the words about a sign-in that ends with its token, and how to obtain a refresh token; `None` for a sign-in that is
 /// renewed. `is_new`: this command made it. `parameters`, `scopes`: those of its authorization request.
 pub(super) fn ends_soon<'a>(
     grant: &Grant,
@@ -149,11 +149,10 @@ pub(super) fn ends_soon<'a>(
             "the authorization server issued no refresh token: {ends}. To ask for one where the server has a way, {}",
             speaker::again(&option)
         ),
-        None => {
-            format!(
-                "the authorization server issued no refresh token, which it was asked for: {ends}"
-            )
-        }
+        None => format!(
+            "the authorization server issued no refresh token, although it was asked for one: {ends}. After that, run: {}",
+            speaker::login("")
+        ),
     })
 }
 
