@@ -1,7 +1,7 @@
 //! Advice that needs more than the failure: the metadata of the server, the scopes and the client of this sign-in.
 
 use mcp_auth_machine::Failure;
-use mcp_auth_machine::error::{Cause, Refusal, Stage, Violation};
+use mcp_auth_machine::error::{Cause, Next, Refusal, Stage, Violation};
 use mcp_auth_machine::wire::callback::IssFlaw;
 use mcp_auth_machine::wire::text::Untrusted;
 use serde_json::Value;
@@ -42,11 +42,14 @@ fn of_device(failure: &Failure) -> Option<String> {
     })
 }
 
-/// Returns true for a refresh that failed after an answer with status 500 or 400; 400 is that of `server_error`. The authorization
-/// server may fail for now, or may no longer know the refresh token, for which the storage behind some servers throws (QUIRK-36).
-pub(crate) fn may_have_forgotten_token(failure: &Failure) -> bool {
-    let status = failure.seen.last().and_then(|seen| seen.status);
-    failure.stage == Stage::Refresh && matches!(status, Some(400 | 500))
+/// Returns the status of the answer, 500 or 400, after which a refresh is only put off; 400 is that of `server_error`. The
+/// authorization server may fail for now, or may no longer know the refresh token, for which the storage behind some servers
+/// throws (QUIRK-36).
+pub(crate) fn may_have_forgotten_token(failure: &Failure) -> Option<u16> {
+    let is_put_off =
+        failure.stage == Stage::Refresh && matches!(failure.next(), Next::RetryLater(_));
+    let status = failure.seen.last()?.status?;
+    (is_put_off && matches!(status, 400 | 500)).then_some(status)
 }
 
 /// Returns the words about a server that writes `http` where it is reached by `https`. No option helps: plain `http` is not

@@ -30,10 +30,12 @@ pub(crate) fn next_step(failure: &Failure) -> String {
             "other options are needed, or another set-up of the server, which this examines: {}",
             speaker::command("doctor", "")
         ),
-        (Next::RetryLater(_), None) if advice::may_have_forgotten_token(failure) => format!(
-            "try again later; if it lasts, the authorization server may no longer know the refresh token, and a new sign-in helps: {}",
-            speaker::login("")
-        ),
+        (Next::RetryLater(_), None) if advice::may_have_forgotten_token(failure).is_some() => {
+            format!(
+                "try again later; if it lasts, the authorization server may no longer know the refresh token, and a new sign-in helps: {}",
+                speaker::login("")
+            )
+        }
         (Next::RetryLater(_), None) => "try again later".to_owned(),
         (Next::RetryLater(_), Some(advice)) => format!("try again later; or {advice}"),
         (Next::DoNotTrust, None) => "stop using this server".to_owned(),

@@ -166,8 +166,8 @@ impl SavingBoth {
 
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
         match outcome {
-            // After a conflict, the registration that another process made at the same time serves later authorizations. This
-            // one keeps its own client, which the pending record contains (REG-28).
+            // After a conflict, the registration that another process made at the same time serves later authorizations, also if
+            // only a newer version can read it. This one keeps its own client, which the pending record contains (REG-28).
             Persistence::Done | Persistence::Conflict(_) => core.memory.clients.made(self.slot),
             Persistence::Failed => return self.not_registered(core),
         }

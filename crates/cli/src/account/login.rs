@@ -413,22 +413,23 @@ fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
         };
         facts::refuses(status, &headers, host.has_committed());
         let sent = presented.get(AUTHORIZATION).map(|sent| sent.to_str());
-        match (
-            host.challenged(PROBE, (status, &headers), sent.transpose()?, person),
-            person,
-        ) {
-            (Ok(_), _) => {}
-            (Err(Problem::Failed { failure, .. }), Some(person))
-                if advice::may_have_forgotten_token(&failure) =>
-            {
-                eprintln!(
-                    "mcp-auth: signing in again: the authorization server answers the refresh with neither tokens nor a refusal, as some \
-                     servers do for a refresh token that they no longer know"
-                );
-                host.authorize(person)?;
-            }
-            (Err(problem), _) => return Err(problem),
-        }
+        let Err(problem) = host.challenged(PROBE, (status, &headers), sent.transpose()?, person)
+        else {
+            continue;
+        };
+        let put_off = if let Problem::Failed { failure, .. } = &problem {
+            advice::may_have_forgotten_token(failure)
+        } else {
+            None
+        };
+        let (Some(person), Some(status)) = (person, put_off) else {
+            return Err(problem);
+        };
+        eprintln!(
+            "mcp-auth: signing in again: the authorization server answers the refresh with status {status}, as some servers do for a \
+             refresh token that they no longer know"
+        );
+        host.authorize(person)?;
     }
     Err(format!("{url} refused {TRIES} requests, each with a new token").into())
 }
