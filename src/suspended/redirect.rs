@@ -139,6 +139,8 @@ pub(crate) struct Renewed {
     pub(crate) click: Click,
     /// The authorization that the account named before it is read again: other tokens of the same authorization are no result.
     pub(crate) before: Option<AuthorizationId>,
+    /// The revision of the account then: it decides where the account names no authorization, as older versions wrote it.
+    pub(crate) revision: Option<Revision>,
     /// The scopes of the pending authorization, if the account lacked some of them: an account that has them now is its
     /// result, no matter which process has refreshed the tokens since.
     pub(crate) requested: Option<Scopes>,

@@ -140,7 +140,7 @@ pub(super) fn record(
 
 /// The members of records; a record with other members is not kept.
 const RECORDED: &str = "access advertises_iss algorithm assertion assertion_algorithms auth_methods \
-    authorization authorization_endpoint basic challenge_methods client client_id dpop dpop_algorithms \
+    authorization authorization_endpoint authorized basic challenge_methods client client_id dpop dpop_algorithms \
     encoding fresh_until grant_profiles grant_types granted id iss_binding issuer key kid \
     kind lease left_for lifetime mcp_url method obtained origin owner post principal private_key_jwt \
     pushed_endpoint received redirect_uri refresh registered registration_endpoint requested required \
