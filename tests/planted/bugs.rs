@@ -765,7 +765,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 69,
         name: "a sign-out answers an operation twice",
-        caught_by: &[Simulation],
+        caught_by: &[Traces],
         edits: &[edit(
             "src/callers.rs",
             "        let others = others.filter(|other| current.as_ref() != Some(other));\n",

@@ -206,7 +206,7 @@ impl World {
         let Some(send) = self.overdue(at) else {
             return;
         };
-        // The store does not answer the instance meanwhile.
+        // The instance waits for the store meanwhile.
         self.wait(6_000);
         self.servers.keeps = true;
         self.ledger.external(other);
