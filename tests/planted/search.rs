@@ -79,7 +79,20 @@ impl Bounds {
             | Move::WallClock(_)
             | Move::RollBack(_)
             | Move::Damage(_)
-            | Move::Confuse => return None,
+            | Move::Confuse
+            | Move::Blink(_)
+            | Move::Outage { .. }
+            | Move::SetClock { .. }
+            | Move::SignOutBeside(_)
+            | Move::Nonces(_)
+            | Move::Late { .. }
+            | Move::LateTwice { .. }
+            | Move::LateBeside(_)
+            | Move::SavedTwice(_)
+            | Move::SavedRefused(_)
+            | Move::SignOutTwice(_)
+            | Move::SignOutUnread(_)
+            | Move::SignOutBesideRefresh(_) => return None,
         };
         *place = place.checked_sub(1)?;
         Some(self)
