@@ -243,8 +243,12 @@ impl World {
                     counts = false;
                     self.facts.note("a member of another type");
                     text = odd(&url, &text, member, kind);
-                    if to == Some(0) && !text.contains(ADVERTISED) {
-                        text = text.replace("/authorize\"", "/authorize?v=8\"");
+                    // The mark in the URL says what this document advertises (S07).
+                    if !text.contains(ADVERTISED) {
+                        text = match to {
+                            Some(0) => text.replace("/authorize\"", "/authorize?v=8\""),
+                            Some(_) | None => text.replace("/authorize?v=9\"", "/authorize\""),
+                        };
                     }
                 }
                 if waited {
