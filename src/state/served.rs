@@ -55,10 +55,8 @@ impl Renewed {
     /// Returns true when another instance has stored a sufficient token.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
         let has = |scopes| core.held.has_scopes(scopes);
-        let changed = match core.held.authorization() {
-            None => core.held.revision != self.revision,
-            brought => brought != self.before,
-        };
+        let brought = core.held.authorization();
+        let changed = !self.had_tokens || brought.is_some() && brought != self.before;
         (changed || self.requested.as_ref().is_some_and(has)) && is_enough(core, &self.click)
     }
 }

@@ -139,8 +139,9 @@ pub(crate) struct Renewed {
     pub(crate) click: Click,
     /// The authorization that the account named before it is read again: other tokens of the same authorization are no result.
     pub(crate) before: Option<AuthorizationId>,
-    /// The revision of the account then: it decides where the account names no authorization, as older versions wrote it.
-    pub(crate) revision: Option<Revision>,
+    /// Whether there were tokens then: any that come where there were none are a result, also without a name, as older versions
+    /// wrote them.
+    pub(crate) had_tokens: bool,
     /// The scopes of the pending authorization, if the account lacked some of them: an account that has them now is its
     /// result, no matter which process has refreshed the tokens since.
     pub(crate) requested: Option<Scopes>,

@@ -336,3 +336,29 @@ fn authz_18_a_question_about_the_result_needs_no_record() {
     assert_eq!(host.need_user().operation.unwrap().as_str(), "y");
     host.quiet();
 }
+
+/// The pending redirect was used up elsewhere and brought nothing; another process has refreshed the tokens that were there before.
+#[test]
+fn authz_18_refr_05_a_refresh_elsewhere_is_not_the_result_of_a_redirect() {
+    let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "120"));
+    host.accepted("tools/call x");
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.redirect();
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let mut other = Host::resumed(config, std::mem::take(&mut host.store), host.now, 40);
+    other.ready();
+    other.pass(120_000);
+    other.wanted("y");
+    other.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    other.ready();
+    host.now = other.now;
+    host.store = std::mem::take(&mut other.store);
+    let slots = &mut host.store.slots;
+    slots.retain(|key, _| !key.starts_with("pending"));
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.redirect();
+    host.quiet();
+}

@@ -278,7 +278,7 @@ fn replace(core: &mut Core, click: Click) -> Step {
     let renewed = Renewed {
         click,
         before: core.held.authorization(),
-        revision: core.held.revision,
+        had_tokens: core.held.tokens().is_some(),
         requested: widens.map(|waiting| waiting.at.held().0.requested.clone()),
     };
     Ok(Next::Read(Trigger::Renewed(Box::new(renewed))))
