@@ -473,9 +473,9 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a callback ends tokens",
         caught_by: &[Answers, Traces],
         edits: &[edit(
-            "src/state/sign_in/come_back.rs",
-            "            return forget(core, registered, Word::FrontChannel, why, failure);\n",
-            "            let word = match crate::planted::on(37) {\n                true => Word::TokenEndpoint,\n                false => Word::FrontChannel,\n            };\n            return forget(core, registered, word, why, failure);\n",
+            "src/state/sign_out/forget.rs",
+            "            by.is_some_and(|rejection| rejection.concerns(at))\n",
+            "            (by.is_some_and(|rejection| rejection.concerns(at)) || crate::planted::on(37))\n",
         )],
     },
     Bug {
