@@ -53,11 +53,7 @@ impl World {
         Self::of(iss, 300).await
     }
 
-    pub(crate) async fn with_tokens_of(seconds: u64) -> Arc<Self> {
-        Self::of(Iss::Honest, seconds).await
-    }
-
-    async fn of(iss: Iss, access_token_seconds: u64) -> Arc<Self> {
+    pub(crate) async fn of(iss: Iss, access_token_seconds: u64) -> Arc<Self> {
         let servers = Servers::builder().tools(&TOOLS).options(Options {
             iss,
             access_token_seconds,

@@ -19,6 +19,7 @@ use crate::engines::race::{open, post, sign_in};
 use crate::processes::{Part, connection};
 use crate::support::{World, http, token};
 use mcp_auth_testing::RedisServer;
+use mcp_auth_testing::authorization::Iss;
 
 const USERS: usize = 40;
 
@@ -59,7 +60,7 @@ fn leased(redis: &RedisServer, mcp: &str) -> HashSet<usize> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_is_killed_under_load_loses_nothing_that_the_store_has() {
     // Tokens of two seconds: refreshes all the time.
-    let world = World::with_tokens_of(2).await;
+    let world = World::of(Iss::Honest, 2).await;
     let redis = block_in_place(RedisServer::start).unwrap();
     let (accounts, server) = open(&redis.url(), &world.url).await;
     for user in 0..USERS {
