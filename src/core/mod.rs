@@ -150,7 +150,7 @@ impl Core {
         let mut parted = std::mem::take(&mut self.parting).into_vec();
         parted.retain_mut(|left| match &mut left.grant {
             PartingGrant::Overdue(overdue) => {
-                stored.is_some_and(|(at, sent)| overdue.is_open_beside(sent, at.held(), left.id))
+                stored.is_some_and(|(at, sent)| overdue.remember(sent, at.held(), left.id))
             }
             PartingGrant::Code(_)
             | PartingGrant::Device(_)

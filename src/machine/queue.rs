@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 
 use crate::budget::{CALLBACKS_QUEUED, EVENTS_QUEUED};
+use crate::callers::Caller;
 use crate::core::Core;
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Authorization, Where};
 use crate::memory::Erasure;
 use crate::report::Decision;
-use crate::state::{Trigger, Work, start, start_authorization};
+use crate::state::{Step, Trigger, Work, start, start_authorization};
 use crate::suspended::{Doomed, Leaving, Renewal};
 use crate::wire::callback::Callback;
 use crate::wish::Click;
@@ -102,9 +103,7 @@ impl AuthMachine {
         if self.may_start() {
             self.rest(false);
             self.drop_answered();
-            self.core.watch.begin();
-            self.core.callers.begin(None);
-            self.step(|_, core| start_authorization(core, click));
+            self.begin_for(None, |core| start_authorization(core, click));
         } else {
             self.inbox.push_back(Trigger::Authorize(Box::new(click)));
         }
@@ -184,10 +183,14 @@ impl AuthMachine {
     }
 
     fn begin(&mut self, trigger: Trigger) {
-        self.core.watch.begin();
         let caller = trigger.caller(&self.core);
+        self.begin_for(caller, |core| start(core, trigger));
+    }
+
+    fn begin_for(&mut self, caller: Option<Caller>, work: impl FnOnce(&mut Core) -> Step) {
+        self.core.watch.begin();
         self.core.callers.begin(caller);
-        self.step(|_, core| start(core, trigger));
+        self.step(|_, core| work(core));
     }
 
     /// Takes the next queued work. An erasure that the store did not confirm is repeated first; while it fails, the account is

@@ -215,17 +215,20 @@ impl Write {
     fn undone(self, core: &mut Core) -> Step {
         let asks = is_of_a_caller(&self.then);
         if asks {
-            let operation = match &self.kept {
-                Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
-                    renewal.operation().cloned()
-                }
-                Kept::Authorized { .. } | Kept::ClientForgotten { .. } => {
-                    core.memory.operation.clone()
-                }
-            };
+            let operation = self.operation(core).cloned();
             core.signed_out_elsewhere(operation);
         }
         Revoking::begin(core, *self.at, self.then.filter(|_| !asks))
+    }
+
+    /// Returns the operation for which the tokens were requested.
+    fn operation<'a>(&'a self, core: &'a Core) -> Option<&'a Operation> {
+        match &self.kept {
+            Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => renewal.operation(),
+            Kept::Authorized { .. } | Kept::ClientForgotten { .. } => {
+                core.memory.operation.as_ref()
+            }
+        }
     }
 
     /// Fits the account to write to the current contents of the slot, and returns true when it may replace them.
@@ -295,15 +298,11 @@ impl Write {
     fn not_kept(self, core: &mut Core, flaw: StoreFlaw) -> Step {
         let issuer = self.at.issuer().clone();
         let waiting = self.then.as_ref().and_then(|then| then.operation());
-        let (stage, operation) = match &self.kept {
-            Kept::Authorized { .. } | Kept::ClientForgotten { .. } => {
-                (Stage::Token, core.memory.operation.clone())
-            }
-            Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
-                (Stage::Refresh, renewal.operation().cloned())
-            }
+        let stage = match &self.kept {
+            Kept::Authorized { .. } | Kept::ClientForgotten { .. } => Stage::Token,
+            Kept::Refreshed { .. } | Kept::Dropped { .. } => Stage::Refresh,
         };
-        let operation = waiting.cloned().or(operation);
+        let operation = waiting.or(self.operation(core)).cloned();
         // Kept: a timer retries the save, and so does the next event that needs a token.
         let again = match flaw {
             // A record of a newer version is never overwritten.

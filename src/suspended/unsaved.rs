@@ -118,6 +118,26 @@ impl Sent {
         self.instead.as_ref().unwrap_or(&self.token)
     }
 
+    /// Returns this request after its answer was stored in the account: the next answer replaces what the account holds now.
+    pub(crate) fn stored_in(&self, account: &Account) -> Self {
+        Self {
+            token: self.token.clone(),
+            before: account.issuance(),
+            instead: account.token(TokenKind::RefreshToken).cloned(),
+            rank: self.rank,
+        }
+    }
+
+    /// Returns true while the account holds the tokens with which this answer was stored.
+    pub(crate) fn is_stored_in(&self, account: &Account) -> bool {
+        let refresh = account.token(TokenKind::RefreshToken);
+        let same = match (refresh, &self.instead) {
+            (Some(held), Some(stored)) => held.same(stored.expose()),
+            (held, stored) => held.is_none() && stored.is_none(),
+        };
+        same && account.issuance() == self.before
+    }
+
     /// Returns the refresh token that this answer brought. `account`: the account with the answer.
     fn brought<'a>(&self, account: &'a Account) -> Option<&'a Secret> {
         let refresh = account.tokens.as_ref()?.refresh.as_ref()?;
@@ -207,8 +227,7 @@ impl Unsaved {
     /// Returns this answer as one that is to replace another answer (`stored`). `at`: the account with both.
     pub(crate) fn after(mut self, at: Box<AtIssuer<Account>>, stored: &Account) -> Self {
         if let Some(sent) = self.kept.sent_mut() {
-            sent.before = stored.issuance();
-            sent.instead = stored.token(TokenKind::RefreshToken).cloned();
+            *sent = sent.stored_in(stored);
         }
         Self { at, ..self }
     }

@@ -48,6 +48,12 @@ fn comes_back(host: &mut Host) {
     host.callback(&format!("code=c-2&state={}", state_of(&redirect)));
 }
 
+fn signs_in_again(host: &mut Host) {
+    comes_back(host);
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+}
+
 const DEVICE: &str = "https://as.example/device";
 
 /// Signed in, and a user code on the screen for a second authorization.
@@ -513,6 +519,18 @@ fn refr_12_a_sign_in_that_began_after_the_sign_out_is_kept() {
     }
 }
 
+/// A new process, whose store cannot be read.
+fn without_reading(store: Store, now: mcp_auth_machine::Moment) -> Host {
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let store = Store {
+        mode: StoreMode::LoadsFail,
+        ..store
+    };
+    let mut host = Host::resumed(config, store, now, 60);
+    not_persisted(&mut host);
+    host
+}
+
 /// In a process that has not read the account yet, the store fails at the sign-out: what it holds is not used, and erased once
 /// it can be read.
 #[test]
@@ -520,17 +538,7 @@ fn rev_03_a_sign_out_whose_read_fails_is_repeated() {
     for again in [false, true] {
         let mut first = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
         let store = std::mem::take(&mut first.store);
-        let mut host = Host::resumed(
-            std::sync::Arc::new(config().build().unwrap()),
-            Store {
-                mode: StoreMode::LoadsFail,
-                ..store
-            },
-            first.now,
-            40,
-        );
-        // At the start, and at the sign-out.
-        not_persisted(&mut host);
+        let mut host = without_reading(store, first.now);
         host.handle(Event::SignedOut);
         not_persisted(&mut host);
         host.wanted("x");
@@ -627,26 +635,14 @@ fn rev_03_a_slow_sign_out_erases_no_later_sign_in() {
 #[test]
 fn rev_03_a_sign_out_whose_read_is_slow_erases_no_later_sign_in() {
     let mut first = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
-    let config = std::sync::Arc::new(config().build().unwrap());
-    let store = Store {
-        mode: StoreMode::LoadsFail,
-        ..Store::default()
-    };
-    let mut host = Host::resumed(std::sync::Arc::clone(&config), store, first.now, 60);
-    not_persisted(&mut host);
+    let mut host = without_reading(Store::default(), first.now);
     host.store.mode = StoreMode::Manual;
     host.handle(Event::SignedOut);
     let Action::LoadSlot(load) = host.next() else {
         panic!()
     };
     first.pass(40_000);
-    first.authorize();
-    first.serve(PRM, 200, &prm());
-    first.serve(META, 200, &revocable(""));
-    let redirect = first.redirect();
-    first.callback(&format!("code=c&state={}", state_of(&redirect)));
-    first.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
-    first.ready();
+    signs_in_again(&mut first);
     // The host passes the failure in before the timer.
     first.pass(5_000);
     host.now = first.now;
@@ -662,31 +658,16 @@ fn signs_in_after_an_unread_sign_out(wait: u64, suspended: u64, stays: bool) {
     let mut first = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
     let store = std::mem::take(&mut first.store);
     let config = std::sync::Arc::new(config().build().unwrap());
-    let mut host = Host::resumed(std::sync::Arc::clone(&config), store, first.now, 40);
+    let mut host = Host::resumed(config, store, first.now, 40);
     host.ready();
-    let mut other = Host::resumed(
-        config,
-        Store {
-            mode: StoreMode::LoadsFail,
-            ..Store::default()
-        },
-        host.now,
-        60,
-    );
-    not_persisted(&mut other);
+    let mut other = without_reading(Store::default(), host.now);
     other.handle(Event::SignedOut);
     not_persisted(&mut other);
     // A clock that does not count the suspension of the host.
     let asleep = suspended;
     host.pass(wait);
     host.now.wall.0 += asleep;
-    host.authorize();
-    host.serve(PRM, 200, &prm());
-    host.serve(META, 200, &revocable(""));
-    let redirect = host.redirect();
-    host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
-    host.ready();
+    signs_in_again(&mut host);
     other.now = host.now;
     other.store = std::mem::take(&mut host.store);
     other.wanted("x");
@@ -718,12 +699,7 @@ fn rev_03_a_sign_out_that_was_not_read_erases_a_refresh_that_came_since() {
         first.pass(HOUR);
         let store = std::mem::take(&mut first.store);
         let config = std::sync::Arc::new(config().build().unwrap());
-        let failing = Store {
-            mode: StoreMode::LoadsFail,
-            ..Store::default()
-        };
-        let mut host = Host::resumed(std::sync::Arc::clone(&config), failing, first.now, 60);
-        not_persisted(&mut host);
+        let mut host = without_reading(Store::default(), first.now);
         host.handle(Event::SignedOut);
         not_persisted(&mut host);
         let mut other = Host::resumed(config, store, host.now, 40);
@@ -759,13 +735,7 @@ fn rev_03_a_repeated_sign_out_erases_an_account_that_it_had_not_read() {
     let mut other = Host::resumed(config, std::mem::take(&mut host.store), host.now, 40);
     other.ready();
     other.pass(60_000);
-    other.authorize();
-    other.serve(PRM, 200, &prm());
-    other.serve(META, 200, &revocable(""));
-    let redirect = other.redirect();
-    other.callback(&format!("code=c&state={}", state_of(&redirect)));
-    other.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
-    other.ready();
+    signs_in_again(&mut other);
     // The store fails while the user signs out here.
     host.now = other.now;
     host.store.mode = StoreMode::Manual;
@@ -829,13 +799,8 @@ fn rev_03_a_repeated_sign_out_erases_a_refresh_of_the_same_authorization() {
         slots: store.slots.clone(),
         ..Store::default()
     };
-    let mut other = Host::resumed(std::sync::Arc::clone(&config), copy, first.now, 40);
-    let failing = Store {
-        mode: StoreMode::LoadsFail,
-        ..Store::default()
-    };
-    let mut host = Host::resumed(config, failing, first.now, 60);
-    not_persisted(&mut host);
+    let mut other = Host::resumed(config, copy, first.now, 40);
+    let mut host = without_reading(Store::default(), first.now);
     host.handle(Event::SignedOut);
     not_persisted(&mut host);
     host.store.mode = StoreMode::Manual;

@@ -8,7 +8,7 @@ use crate::state::call::answer_to;
 use crate::state::renewal::refresh::{Verdict, judge};
 use crate::state::renewal::remains::{for_others, into_account, without_refresh_token};
 use crate::state::trigger::Trigger;
-use crate::suspended::{Again, Brings, Kept, Overdue, Renewal, Sent, Unsaved};
+use crate::suspended::{Again, Brings, Kept, Overdue, Renewal, Unsaved};
 
 impl Overdue {
     /// Returns the work that a late answer causes:
@@ -27,7 +27,9 @@ impl Overdue {
         let sent = &self.at.held().refresh;
         let is_held = match &core.held.at {
             Some(held) => {
-                self.stored = self.stored.filter(|stored| stored.is_held(held.held()));
+                self.stored = self
+                    .stored
+                    .filter(|stored| stored.is_stored_in(held.held()));
                 self.stored.is_some() || held.is_before_refresh(self.at.issuer(), sent)
             }
             None if core.held.is_empty() => {
@@ -47,15 +49,7 @@ impl Overdue {
         let late = Unsaved { at, kept, again };
         let late = match (stored, &core.held.at) {
             (Some(stored), Some(held)) => {
-                let token = late.kept.sent()?.token.clone();
-                let (before, instead, rank) = (stored.access, stored.refresh, stored.rank);
-                let sent = Sent {
-                    token,
-                    before,
-                    instead,
-                    rank,
-                };
-                let at = late.beside(held, &sent)?;
+                let at = late.beside(held, &stored)?;
                 late.after(at, held.held())
             }
             (_, _) => late,

@@ -249,23 +249,11 @@ impl World {
             .note("tokens were saved again after another instance had refreshed them");
         self.answer(at, write, How::Lies);
         for _ in 0..2 {
-            self.ledger.external(other);
-            self.wants(other, OPERATION);
-            self.answer_store(other, How::Honest);
-            self.instances[other]
-                .actions
-                .retain(|action| !matches!(action, Action::Ready(_)));
-            let Some(sent) = self.token(other).filter(|_| !self.is_busy(other)) else {
-                return;
-            };
-            self.ledger.external(other);
-            let line = format!("Bearer resource_metadata=\"{PRM}\"");
-            self.challenge(other, OPERATION, 401, &line, Some(&sent));
             // A `token_type` that is a number: of no use to any client.
-            self.goes_on(other, How::Odd { member: 2, kind: 2 });
-            let due = self.instances[at].machine.deadline();
-            self.wait(due.map_or(0, |due| due.0.saturating_sub(self.now.mono.0)));
-            self.answer_store(at, How::Honest);
+            let answer = How::Odd { member: 2, kind: 2 };
+            if !self.refreshes_before_a_save(at, other, answer) {
+                return;
+            }
         }
     }
 
@@ -277,6 +265,13 @@ impl World {
         self.facts
             .note("tokens were saved again after another instance had been refused");
         self.answer(at, write, How::Lies);
+        // `invalid_grant`.
+        self.refreshes_before_a_save(at, other, How::Refused(0));
+    }
+
+    /// The token of an instance is refused, and its refresh is answered like this; then the first instance saves again. Returns
+    /// false if the other instance has no token to be refused.
+    fn refreshes_before_a_save(&mut self, at: usize, other: usize, answer: How) -> bool {
         self.ledger.external(other);
         self.wants(other, OPERATION);
         self.answer_store(other, How::Honest);
@@ -284,16 +279,16 @@ impl World {
             .actions
             .retain(|action| !matches!(action, Action::Ready(_)));
         let Some(sent) = self.token(other).filter(|_| !self.is_busy(other)) else {
-            return;
+            return false;
         };
         self.ledger.external(other);
         let line = format!("Bearer resource_metadata=\"{PRM}\"");
         self.challenge(other, OPERATION, 401, &line, Some(&sent));
-        // `invalid_grant`.
-        self.goes_on(other, How::Refused(0));
+        self.goes_on(other, answer);
         let due = self.instances[at].machine.deadline();
         self.wait(due.map_or(0, |due| due.0.saturating_sub(self.now.mono.0)));
         self.answer_store(at, How::Honest);
+        true
     }
 
     /// Answers what an instance asks of the store, of the resource and of its host, and a refresh in this way.
