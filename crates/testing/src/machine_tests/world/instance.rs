@@ -238,6 +238,8 @@ impl World {
                         && self.ledger.is_open(at, &self.shelf)
                     {
                         self.facts.note("served by another redirect");
+                        // The machine has dropped the redirect: what is asked from here on is not about it.
+                        instance.pends = false;
                     }
                     let bearer = bearer.as_deref();
                     self.ledger
