@@ -32,8 +32,8 @@ impl Wish {
         }
     }
 
-    /// Returns the reason of an attempt under way after another `Authorize` has joined it. A repair takes precedence over a
-    /// refusal: otherwise the count of the failed attempts before would end this one (S40).
+    /// Returns the reason of an attempt, under way or queued, after another `Authorize` has joined it. A repair takes precedence
+    /// over a refusal: otherwise the count of the failed attempts before would end this one (S40).
     pub(crate) fn joined_by(self, click: Self) -> Self {
         match (self, click) {
             (Self::Refusal, Self::Mend) => Self::Mend,
@@ -143,12 +143,14 @@ impl Click {
         }
     }
 
-    /// Replaces this queued `Authorize` by a later one, because the user is where the later one came from. The reason, and the
-    /// question that is answered, stay.
+    /// Replaces this queued `Authorize` by a later one, because the user is where the later one came from. The question that is
+    /// answered stays.
     pub(crate) fn join(&mut self, other: Self) {
         if self.wish == Wish::Person {
             self.wish = other.wish;
             self.lacks_a_token = other.lacks_a_token;
+        } else {
+            self.wish = self.wish.joined_by(other.wish);
         }
         let answers = self.authorization.answers.take();
         self.authorization = other.authorization;

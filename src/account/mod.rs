@@ -3,10 +3,12 @@
 mod machine;
 mod refresh;
 mod revocation;
+mod validity;
 
 pub(crate) use machine::MachineGrant;
 pub(crate) use refresh::{Naming, RefreshGrant};
 pub(crate) use revocation::Revocation;
+pub(crate) use validity::Validity;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU64;
@@ -21,7 +23,7 @@ use crate::issuer::{AtIssuer, IssuerId, IssuerSettings, RefreshScopes};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::slot::{AuthorizationId, short_digest};
-use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::time::{Moment, UnixMillis};
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
 use crate::wire::token::{AccessToken, Granted, Lifetime};
@@ -354,9 +356,6 @@ impl AtIssuer<RefreshGrant> {
 /// (USE-10).
 const RENEW_BEFORE: u64 = 60;
 
-/// By how many milliseconds a clock may be set back without consequence.
-const CLOCK_TOLERANCE: u64 = 60_000;
-
 impl Tokens {
     /// Returns the tokens of a response that was just received.
     pub(crate) fn received(granted: Granted, now: Moment) -> Self {
@@ -391,79 +390,6 @@ impl Tokens {
                 let tenth = Duration::from_millis(seconds.saturating_mul(100));
                 tenth.min(Duration::from_secs(RENEW_BEFORE))
             }
-        }
-    }
-}
-
-/// How long the access token may be used, by both clocks (SEC-35).
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Validity {
-    /// Until a request with it is refused.
-    Unknown,
-    /// For one request: it had expired on receipt, in this process (TOK-13).
-    Once,
-    /// Expired.
-    Over,
-    /// While both clocks are before these times.
-    Until(UnixMillis, MonoMillis),
-}
-
-impl Validity {
-    /// Returns the validity of a token that has just been received.
-    pub(crate) fn on_receipt(tokens: &Tokens, now: Moment) -> Self {
-        match tokens.lifetime {
-            Lifetime::Seconds(0) => Self::Once,
-            Lifetime::Unknown | Lifetime::Seconds(_) => Self::of(Some(tokens), now),
-        }
-    }
-
-    /// Returns the validity of a stored token. The remaining time never exceeds the lifetime, even if the
-    /// wall clock was changed. A token that had expired on receipt is valid only in the process that
-    /// received it.
-    pub(crate) fn of(tokens: Option<&Tokens>, now: Moment) -> Self {
-        tokens.map_or(Self::Over, |tokens| {
-            let is_renewable = tokens.refresh.is_some();
-            Self::of_stored(tokens.received, tokens.lifetime, is_renewable, now)
-        })
-    }
-
-    /// Returns the validity of a stored token with this time of receipt, beside a refresh token or not.
-    pub(crate) fn of_stored(
-        received: UnixMillis,
-        lifetime: Lifetime,
-        is_renewable: bool,
-        now: Moment,
-    ) -> Self {
-        let seconds = match lifetime {
-            Lifetime::Unknown => return Self::Unknown,
-            Lifetime::Seconds(0) => return Self::Over,
-            Lifetime::Seconds(seconds) => seconds,
-        };
-        // A time of receipt in the future comes from a clock that was ahead, so the age is unknown: the
-        // token is refreshed if possible, and otherwise used until refused.
-        if received.0.saturating_sub(now.wall.0) > CLOCK_TOLERANCE {
-            return if is_renewable {
-                Self::Over
-            } else {
-                Self::Unknown
-            };
-        }
-        let lifetime = seconds.saturating_mul(1_000);
-        let expires = received.plus_seconds(seconds);
-        let remaining = expires.0.saturating_sub(now.wall.0).min(lifetime);
-        Self::Until(expires, MonoMillis(now.mono.0.saturating_add(remaining)))
-    }
-
-    /// Returns true if the token stays valid for at least this time.
-    pub(crate) fn holds_for(self, now: Moment, margin: Duration) -> bool {
-        self.holds(now.plus(margin))
-    }
-
-    pub(crate) fn holds(self, now: Moment) -> bool {
-        match self {
-            Self::Unknown | Self::Once => true,
-            Self::Over => false,
-            Self::Until(wall, mono) => now.wall < wall && now.mono < mono,
         }
     }
 }

@@ -41,7 +41,12 @@ impl Core {
         }
         let recorded = at.as_ref().map(|at| at.held().standing.clone());
         let at = at.map(|at| Box::new(self.bound_by_what_was_heard(at)));
-        self.held.is_exact &= at.as_ref().map(|at| &at.held().standing) == recorded.as_ref();
+        let as_recorded = at.as_ref().map(|at| &at.held().standing) == recorded.as_ref();
+        self.held.is_exact &= as_recorded;
+        if let Some(left) = self.memory.left.as_mut().filter(|_| !as_recorded) {
+            // The account has come since, from a process that had not read of the change.
+            left.durable = false;
+        }
         // The same token keeps its monotonic expiry and its evidence (SEC-35).
         let tokens = at.as_ref().and_then(|at| at.held().tokens.as_ref());
         let unchanged = match (tokens, self.held.tokens()) {

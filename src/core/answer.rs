@@ -111,9 +111,18 @@ impl Core {
         left
     }
 
-    /// Asks the user to sign in, because another process has signed out (REFR-12): for the operation that waits, or this one.
+    /// Asks the user to sign in, because another process has signed out (REFR-12): for the operation that waits, or this one. The
+    /// sign-out has also ended a pending authorization that began beside the account; one that did not goes on, and its callers
+    /// wait for it.
     pub(crate) fn signed_out_elsewhere(&mut self, operation: Option<Operation>) {
+        let redirect = self.waiting.as_ref();
+        let redirect = redirect.is_some_and(|waiting| waiting.at.held().0.beside_account);
+        let device = self.device.as_ref();
+        if redirect || device.is_some_and(|pending| pending.at.held().request.beside_account) {
+            self.stop_waiting();
+        }
         let waiting = self.callers.current().cloned();
+        let operation = operation.filter(|_| self.waits_at().is_none());
         self.need_user(Why::NoCredentials, waiting.or(operation));
     }
 

@@ -45,7 +45,7 @@ enum CallStep {
 pub(crate) enum Called<G> {
     /// The call waits for another signature or response.
     Again(Call<G>),
-    /// The endpoint responded. The lifetime of its tokens counts from this moment.
+    /// The endpoint responded. The lifetime of its tokens counts from this moment, at which the request was sent (SEC-35).
     Answered(AtIssuer<G>, Response<Bytes>, Moment),
     /// No response, or one that breaks a rule.
     Failed(AtIssuer<G>, CallFlaw),
@@ -216,15 +216,9 @@ impl<G: TokenGrant> Call<G> {
         let Some(sent) = self.sent() else {
             return self.signed(core, None);
         };
-        // An answer from after the time limit may have waited for hours, in a process that was suspended: the monotonic clock
-        // of most systems does not count that time.
-        let limit = self.ask.until.0.saturating_sub(sent.mono.0);
-        let in_time = sent.passed(core.now) <= limit;
-        let from = if in_time {
-            core.now
-        } else {
-            sent.seen_from(core.now)
-        };
+        // The server decides the lifetime after it has received the request. The answer may have waited for hours, in a process that
+        // was suspended: the monotonic clock of most systems does not count that time.
+        let from = sent.seen_from(core.now);
         let response = match answer_to(core, &self.at, outcome) {
             Ok(response) => response,
             Err(none) => {

@@ -74,6 +74,7 @@ impl SavingAccount {
                     return self.write.not_kept(core, StoreFlaw::Record(flaw));
                 }
                 return self.write.go_on(core, emptied, |write, core| {
+                    let write = write.over_the_stored(core);
                     match write.writes_left.checked_sub(1) {
                         Some(writes_left) => {
                             let again = Write {
@@ -262,6 +263,15 @@ impl Write {
             let newer = self.late && is_newer(held, &self.at, over);
             newer || continues(held, &self.at)
         })
+    }
+
+    /// Notes the account in the slot as the one that this authorization replaces: a later try decides the same, whatever the
+    /// wall clock shows then.
+    fn over_the_stored(mut self, core: &Core) -> Self {
+        if let Kept::Authorized { over, .. } = &mut self.kept {
+            *over = core.held.authorization().or(*over);
+        }
+        self
     }
 
     /// Adopts the account that another process wrote.

@@ -15,7 +15,8 @@ use crate::time::{MonoMillis, UnixMillis};
 /// The reason for a write, which decides what it may replace.
 pub(crate) enum Kept {
     /// An authorization that began at this time, perhaps beside a stored account: replaces any account but a later one and a
-    /// refresh of its own tokens. `over`: the authorization of the account that was known when the tokens came.
+    /// refresh of its own tokens. `over`: the authorization of the account that was known when the tokens came, or that was found
+    /// in the slot since and is to be replaced.
     Authorized {
         begun: UnixMillis,
         beside: bool,

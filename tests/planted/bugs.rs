@@ -231,7 +231,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "expiry by the wall clock alone",
         caught_by: BOTH,
         edits: &[edit(
-            "src/account/mod.rs",
+            "src/account/validity.rs",
             "            Self::Until(wall, mono) => now.wall < wall && now.mono < mono,\n",
             "            Self::Until(wall, _) if crate::planted::on(17) => now.wall < wall,\n            Self::Until(wall, mono) => now.wall < wall && now.mono < mono,\n",
         )],
@@ -474,8 +474,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Answers, Traces],
         edits: &[edit(
             "src/state/sign_out/forget.rs",
-            "            by.is_some_and(|rejection| rejection.concerns(at))\n",
-            "            (by.is_some_and(|rejection| rejection.concerns(at)) || crate::planted::on(37))\n",
+            "        by.is_some_and(|rejection| rejection.concerns(at))\n",
+            "        (by.is_some_and(|rejection| rejection.concerns(at)) || crate::planted::on(37))\n",
         )],
     },
     Bug {
@@ -784,12 +784,12 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         number: 71,
-        name: "a lifetime counts from a receipt after the time limit",
+        name: "a lifetime counts from the receipt",
         caught_by: &[Histories, Simulation],
         edits: &[edit(
             "src/state/call.rs",
-            "        let in_time = sent.passed(core.now) <= limit;\n",
-            "        let in_time = sent.passed(core.now) <= limit || crate::planted::on(71);\n",
+            "        let from = sent.seen_from(core.now);\n",
+            "        let sent = if crate::planted::on(71) { core.now } else { sent };\n        let from = sent.seen_from(core.now);\n",
         )],
     },
     Bug {

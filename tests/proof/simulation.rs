@@ -17,12 +17,13 @@ fn run(seed: u64, facts: &mut Facts) -> (u64, u64) {
     let client = Client::ALL[random.random_range(0..Client::ALL.len())];
     let instances = random.random_range(1..=3);
     let mut world = World::new(Setup::new(client, instances).habits(random.random()));
+    world.tells = tells("PROOF_SEEDS");
     // Some runs are almost honest, some hardly.
     let honest = random.random_range(3..8_u8);
     for _ in 0..STEPS {
         let is_honest = random.random_range(0..10) < honest;
         let next = world.choose(is_honest, random.random());
-        if tells("PROOF_SEEDS") {
+        if world.tells {
             println!("{next:?} {}", world.next_action(next));
         }
         world.apply(next);

@@ -347,6 +347,35 @@ fn tok_19_iso_12_a_shared_registration_is_forgotten_once_a_minute() {
     assert_eq!(made, 2);
 }
 
+/// The registration was made a moment ago, and is kept: a refresh for the next operation would be rejected likewise.
+#[test]
+fn tok_19_l10_a_storm_with_a_shared_registration_that_is_kept_refreshes_once() {
+    let shared = config().registration_sharing(RegistrationSharing::AcrossPrincipals);
+    let mut host = Host::new(shared);
+    let redirect = host.to_redirect();
+    come_back(&mut host, &redirect);
+    host.serve(TOKEN, 200, &renewable_for("at-1", "rt-1", "20"));
+    host.ready();
+    host.pass(21_000);
+    host.wanted("x");
+    let send = host.request_to(TOKEN);
+    for operation in ["y", "z"] {
+        host.wanted(operation);
+    }
+    host.handle(send.response(response(401, &[], &error("invalid_client"))));
+    for operation in ["x", "y", "z"] {
+        let failure = host.error();
+        assert_eq!(failure.operation, Some(operation.into()));
+    }
+    host.quiet();
+    assert_eq!(registrations(&host), 1);
+    // After a pause it is tried again.
+    host.pass(10_000);
+    host.wanted("x");
+    host.serve(META, 200, &metadata());
+    host.request_to(TOKEN);
+}
+
 #[test]
 fn quirk_14_invalid_grant_right_after_a_sign_in_replaces_an_older_client_once() {
     let mut host = Host::new(config());

@@ -617,6 +617,23 @@ fn iso_04_an_unsaved_change_binds_this_process_and_is_written_again() {
     stays_left(&mut later);
 }
 
+/// Another process had begun to sign in before the change, and stores its account after the sign-out.
+#[test]
+fn iso_04_iso_05_a_change_is_recorded_in_an_account_that_has_come_since() {
+    let mut host = signed_in();
+    let earlier = host.store.slots.clone();
+    moved(&mut host);
+    host.handle(Event::SignedOut);
+    host.store.slots = earlier;
+    host.challenged(401, &["Bearer"]);
+    host.ready();
+    moved(&mut host);
+    let built = Arc::new(config().build().unwrap());
+    let mut later = Host::resumed(built, host.store, host.now, 50);
+    later.ready();
+    stays_left(&mut later);
+}
+
 #[test]
 fn iso_04_refr_05_a_refresh_under_way_elsewhere_does_not_undo_what_the_resource_said() {
     let built = Arc::new(config().build().unwrap());

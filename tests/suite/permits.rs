@@ -13,6 +13,7 @@ use crate::support::*;
 
 const HOUR: u64 = 3_600_000;
 const PAR: &str = "https://as.example/par";
+const OTHER: &str = "https://b.example";
 
 fn refused(code: &str) -> String {
     format!(r#"{{"error":"{code}"}}"#)
@@ -188,7 +189,6 @@ fn tok_19_rev_03_a_sign_out_tries_again_what_the_store_could_not_forget() {
 
 #[test]
 fn quirk_14_a_reset_forgets_the_account_client_and_the_one_used_last() {
-    const OTHER: &str = "https://b.example";
     let other = format!("{OTHER}/.well-known/oauth-authorization-server");
     let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
     // The resource moves, and the user gives up at the new server.
@@ -212,7 +212,6 @@ fn quirk_14_a_reset_forgets_the_account_client_and_the_one_used_last() {
 
 #[test]
 fn quirk_14_a_reset_holds_at_every_server_until_it_has_a_new_client() {
-    const OTHER: &str = "https://b.example";
     let other = format!("{OTHER}/.well-known/oauth-authorization-server");
     let mut host = Host::new(config());
     host.to_redirect();
@@ -327,7 +326,6 @@ fn s40_step_07_a_click_answers_one_question_even_where_ready_absorbs_it() {
 
 #[test]
 fn s40_iso_09_a_click_that_leads_to_another_server_stays_a_persons_own() {
-    const OTHER: &str = "https://b.example";
     let other = format!("{OTHER}/.well-known/oauth-authorization-server");
     let mut host = Host::signed_in(once(), &renewable("at-1", "rt-1"));
     host.authorize();
@@ -351,6 +349,50 @@ fn s40_iso_09_a_click_that_leads_to_another_server_stays_a_persons_own() {
     host.need_user();
     host.authorize();
     host.serve(&other, 200, &metadata_of(OTHER, ""));
+    host.redirect();
+}
+
+/// The user agrees to a move while a registration is being forgotten, and then to a new registration: the second consent joins
+/// the first, and the attempts that failed before do not end it.
+#[test]
+fn s40_step_07_a_consent_to_a_repair_joins_one_that_waits() {
+    let other = format!("{OTHER}/.well-known/oauth-authorization-server");
+    let mut host = Host::signed_in(once(), &renewable("at-1", "rt-1"));
+    let moved = |host: &mut Host| {
+        host.refused("Bearer");
+        host.serve(PRM, 200, &prm().replace(AS, OTHER));
+        assert!(matches!(host.need_user().why, Why::ServerChanged { .. }));
+    };
+    moved(&mut host);
+    host.authorize();
+    host.serve(&other, 200, &metadata_of(OTHER, ""));
+    host.serve(
+        &format!("{OTHER}/register"),
+        201,
+        r#"{"client_id":"other"}"#,
+    );
+    let redirect = host.redirect();
+    host.callback(&format!("error=server_error&state={}", state_of(&redirect)));
+    host.error();
+    moved(&mut host);
+    let mut store = std::mem::take(&mut host.store);
+    host.store.mode = StoreMode::Manual;
+    reset(&mut host);
+    host.authorize();
+    while !matches!(host.actions.front(), Some(Action::NeedUser(_))) {
+        answer_some(&mut host, &mut store, 1);
+    }
+    assert_eq!(host.need_user().why, Why::ClientForgotten);
+    host.authorize();
+    host.share(&mut store);
+    host.store = store;
+    host.store.mode = StoreMode::Works;
+    host.serve(&other, 200, &metadata_of(OTHER, ""));
+    host.serve(
+        &format!("{OTHER}/register"),
+        201,
+        r#"{"client_id":"another"}"#,
+    );
     host.redirect();
 }
 

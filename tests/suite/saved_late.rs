@@ -292,3 +292,40 @@ fn refr_05_what_is_saved_late_leaves_the_lease_of_another_process() {
     other.ready();
     assert_eq!(other.token().as_deref(), Some("Bearer at-2"));
 }
+
+/// The store reports another account as a conflict, and fails when that one is replaced. The clock was set back since the user
+/// signed in to it: the later try replaces it as well.
+#[test]
+fn iso_09_s08_what_replaces_an_account_replaces_it_when_it_is_saved_late() {
+    let mut other = Host::new(config());
+    other.seeds = 30;
+    other.now.wall.0 += 24 * 3_600_000;
+    let redirect = other.to_redirect();
+    other.callback(&format!("code=c-7&state={}", state_of(&redirect)));
+    other.serve(TOKEN, 200, &renewable("at-7", "rt-7"));
+    other.ready();
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    let send = host.request();
+    host.store.mode = StoreMode::Manual;
+    host.handle(send.response(response(200, &[], &renewable("at-1", "rt-1"))));
+    let Action::PersistSlot(first) = host.next() else {
+        panic!()
+    };
+    let theirs = other.store.of_kind("account")[0].clone();
+    host.store
+        .slots
+        .insert(first.slot().to_string(), theirs.clone());
+    host.handle(first.conflict(Some(theirs)));
+    let second = match host.next() {
+        Action::PersistSlot(second) => second,
+        other => panic!("{other:?}"),
+    };
+    host.handle(second.failed());
+    host.error();
+    host.store.mode = StoreMode::Works;
+    host.wake();
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+}

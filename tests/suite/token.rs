@@ -248,6 +248,30 @@ fn sec_35_s30_d09_k17_no_clock_makes_a_token_live_longer() {
     assert!(!good(&mut later, wall - 86_400_000, mono + 7_200_000));
 }
 
+/// The server decides the lifetime after it has received the request, however long its answer takes.
+#[test]
+fn sec_35_s30_k71_a_lifetime_counts_from_the_request() {
+    let slow = |expires_in: &str, seconds: u64| {
+        let mut host = Host::new(config());
+        let redirect = host.to_redirect();
+        host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+        let send = host.request_to(TOKEN);
+        host.move_clocks(std::time::Duration::from_secs(seconds));
+        let text = renewable_for("at-1", "rt-1", expires_in);
+        host.handle(send.response(response(200, &[], &text)));
+        host.ready();
+        host
+    };
+    let mut host = slow("40", 25);
+    assert!(host.token().is_some());
+    host.pass(16_000);
+    assert_eq!(host.token(), None);
+    // Its whole lifetime has passed: it is used once (TOK-13).
+    let mut host = slow("10", 12);
+    assert!(host.token().is_some());
+    assert_eq!(host.token(), None);
+}
+
 #[test]
 fn tok_18_d10_oauth_errors_whatever_the_status() {
     for status in [200, 400, 401, 403] {

@@ -147,6 +147,44 @@ fn refr_12_a_sign_out_elsewhere_ends_an_authorization_that_began_beside_the_acco
     assert!(host.store.of_kind("pending").is_empty());
 }
 
+/// The user completes a sign-in that another process began, and has signed out meanwhile. That ended the redirect of this process
+/// too: what waits for it is asked for the user.
+#[test]
+fn refr_12_authz_18_s53_a_sign_out_elsewhere_ends_the_own_redirect_too() {
+    let more = "Bearer error=\"insufficient_scope\", scope=\"admin\"";
+    let refused = |host: &mut Host| {
+        let sent = host.token();
+        host.challenged_for("tools/call x", 403, &[more], sent.as_deref());
+    };
+    let asks = |host: &mut Host| {
+        refused(host);
+        host.need_user();
+        host.authorize();
+        host.serve(PRM, 200, &prm());
+        host.serve(META, 200, &revocable(""));
+        host.redirect()
+    };
+    let mut host = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+    host.accepted("tools/call x");
+    let own = asks(&mut host);
+    refused(&mut host);
+    host.quiet();
+    let built = std::sync::Arc::new(config().build().unwrap());
+    let mut other = Host::resumed(built, std::mem::take(&mut host.store), host.now, 50);
+    other.ready();
+    let theirs = asks(&mut other);
+    host.store = other.store;
+    host.callback(&format!("code=c-2&state={}", state_of(&theirs)));
+    signed_out_elsewhere(&mut host);
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    assert_eq!(host.need_user().operation, Some("tools/call x".into()));
+    revokes(&mut host, &["rt-2", "at-2"]);
+    host.quiet();
+    assert!(host.store.of_kind("pending").is_empty());
+    host.callback(&format!("code=c-3&state={}", state_of(&own)));
+    host.quiet();
+}
+
 /// The record was gone before the user asked to sign in; this process had not looked since.
 #[test]
 fn refr_12_a_sign_in_that_began_after_a_sign_out_elsewhere_is_saved() {

@@ -209,6 +209,28 @@ fn is_shared(core: &Core) -> bool {
     core.config().registration_sharing == RegistrationSharing::AcrossPrincipals
 }
 
+/// Returns the account whose client this endpoint rejected.
+fn bound<'a>(
+    core: &'a Core,
+    registered: &Registered,
+    by: Option<&Rejection>,
+) -> Option<&'a AtIssuer<Account>> {
+    core.held.at.as_deref().filter(|at| {
+        by.is_some_and(|rejection| rejection.concerns(at))
+            && at.issuer() == &registered.issuer
+            && at.held().client.id == registered.client_id
+    })
+}
+
+/// Starts the back-off of the refresh when the client of the account was rejected and is kept: another request with it would
+/// receive the same answer.
+fn rest(core: &mut Core, registered: &Registered, by: Option<&Rejection>, failure: &Failure) {
+    if bound(core, registered, by).is_some() {
+        core.memory.renewal_refused = None;
+        core.refresh_failed(None, &failure.cause);
+    }
+}
+
 impl Forgetting {
     fn begin(core: &mut Core, order: Order, then: Then) -> Work {
         let of = &order.registered;
@@ -302,7 +324,8 @@ impl Forgetting {
             seen: Vec::new(),
         };
         match self.then {
-            Then::Replace { failure, .. } => {
+            Then::Replace { failure, by, .. } => {
+                rest(core, &self.order.registered, by.as_ref(), &failure);
                 // The store failed, so the attempt does not count for the operation (STEP-07).
                 core.memory.give_back();
                 Err(fails(failure.operation))
@@ -322,7 +345,10 @@ impl Forgetting {
     /// Continues when the registration is kept, because it was made too recently.
     fn kept(self: Box<Self>, core: &mut Core) -> Step {
         match self.then {
-            Then::Replace { failure, .. } => Err(failure),
+            Then::Replace { failure, by, .. } => {
+                rest(core, &self.order.registered, by.as_ref(), &failure);
+                Err(failure)
+            }
             Then::Reset(further) => reset_next(core, further),
             Then::Leave(further, accounts) => leave(core, further, accounts),
         }
@@ -353,11 +379,7 @@ impl Forgetting {
             core.memory.forgot_client(core.now.mono);
             After::Ask(why)
         };
-        let bound = core.held.at.as_ref().filter(|at| {
-            by.is_some_and(|rejection| rejection.concerns(at))
-                && at.issuer() == &registered.issuer
-                && at.held().client.id == registered.client_id
-        });
+        let bound = bound(core, &registered, by.as_ref());
         let lost =
             bound.and_then(|at| Some((at, at.held().token(TokenKind::AccessToken)?.clone())));
         match lost {

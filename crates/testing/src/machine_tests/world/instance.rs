@@ -153,6 +153,9 @@ impl World {
                 return;
             };
             let text = format!("{action:?}");
+            if self.tells {
+                println!("  {at} asks for {text}");
+            }
             scanner::diagnostic("an action", &text);
             text.hash(&mut self.digest);
             let newest = match &action {

@@ -116,6 +116,8 @@ pub struct World {
     digest: DefaultHasher,
     /// How many events the machines were given.
     pub events: u64,
+    /// Whether each event and action is printed.
+    pub tells: bool,
 }
 
 impl World {
@@ -145,6 +147,7 @@ impl World {
             minted: 0,
             digest: DefaultHasher::new(),
             events: 0,
+            tells: false,
         };
         for at in 0..setup.instances {
             world
@@ -310,6 +313,9 @@ impl World {
             self.instances[at].clicked = true;
             let idle = self.instances[at].actions.is_empty();
             self.ledger.consents(at, idle);
+        }
+        if self.tells {
+            println!("  {at} is told at {now:?}: {event:?}");
         }
         self.instances[at].machine.handle(now, event);
         self.collect(at);

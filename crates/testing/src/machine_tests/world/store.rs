@@ -42,6 +42,10 @@ impl Shelf {
         self.slots.contains_key(slot)
     }
 
+    pub(super) fn contents(&self, slot: &str) -> Option<&str> {
+        Some(self.slots.get(slot)?.contents.expose())
+    }
+
     /// The server that a client without an issuer was last bound to: another process may have dropped the binding since.
     pub(super) fn last_bound(&self) -> Option<usize> {
         self.bound().or(self.last_bound)

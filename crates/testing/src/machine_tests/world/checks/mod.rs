@@ -51,11 +51,12 @@ struct Sent {
 struct Token {
     text: String,
     by: usize,
-    received: u64,
+    /// How long its answer was awaited, if that was within the time limit of the request.
+    awaited: Option<u64>,
     seconds: Option<u64>,
     /// Its answer said of what type it is, in words of the client's.
     typed: bool,
-    /// When it was asked for (S63).
+    /// When it was asked for: its lifetime counts from then (S30, S63).
     asked: u64,
 }
 
@@ -91,6 +92,8 @@ struct Seat {
     account: Option<String>,
     /// The lease in it (S57).
     lease: Option<leases::Lease>,
+    /// When the last lease that it wrote ends, by the wall clock (S65).
+    leased: Option<u64>,
     /// The refresh request that it made last, and the refresh tokens that were replaced (S59, S60).
     last_refresh: Option<u64>,
     spent: BTreeSet<String>,

@@ -205,10 +205,15 @@ impl Ledger {
         }
     }
 
-    /// Whether the record of the last redirect of an instance is in the store, where it was not put back.
+    /// Whether the record of the last redirect of an instance is in the store, where it was not put back. A sign-out has ended a
+    /// redirect that began beside an account (REFR-12).
     pub(in crate::machine_tests::world) fn is_open(&self, at: usize, shelf: &Shelf) -> bool {
         let pending = self.seats.get(at).and_then(|seat| seat.pending.as_ref());
-        !shelf.tampered && pending.is_some_and(|pending| shelf.holds(pending))
+        let Some(record) = pending.and_then(|pending| shelf.contents(pending)) else {
+            return false;
+        };
+        let ended = account(record)["beside_account"] == true && shelf.account().is_none();
+        !shelf.tampered && !ended
     }
 
     /// An operation whose requests were refused with these tokens receives the error that the user took too long: the account has no other
@@ -224,7 +229,7 @@ impl Ledger {
         let access = held["tokens"]["access"].as_str().unwrap_or_default();
         let known = self.tokens.iter().find(|token| token.text == access);
         let is_live = |token: &Token| {
-            let age = now.mono.0.saturating_sub(token.received);
+            let age = now.mono.0.saturating_sub(token.asked);
             let seconds = token.seconds.unwrap_or(u64::MAX / 1_000);
             age < seconds.saturating_mul(1_000)
         };
