@@ -112,7 +112,7 @@ impl Core {
     }
 
     /// Asks the user to sign in, because another process has signed out (REFR-12): for the operation that waits, or this one. The
-    /// sign-out has also ended a pending authorization that began beside the account; one that did not goes on, and its callers
+    /// sign-out has also ended a pending authorization that began beside the account; one that did not continues, and its callers
     /// wait for it.
     pub(crate) fn signed_out_elsewhere(&mut self, operation: Option<Operation>) {
         let redirect = self.waiting.as_ref();

@@ -315,7 +315,7 @@ impl World {
             self.ledger.consents(at, idle);
         }
         if self.tells {
-            println!("  {at} is told at {now:?}: {event:?}");
+            println!("  {at} receives at {now:?}: {event:?}");
         }
         self.instances[at].machine.handle(now, event);
         self.collect(at);
