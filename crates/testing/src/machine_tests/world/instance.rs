@@ -153,11 +153,11 @@ impl World {
                 return;
             };
             let text = format!("{action:?}");
+            scanner::diagnostic("an action", &text);
+            text.hash(&mut self.digest);
             if self.tells {
                 println!("  {at} asks for {text}");
             }
-            scanner::diagnostic("an action", &text);
-            text.hash(&mut self.digest);
             let newest = match &action {
                 Action::SendRequest(send) => Some(send.id()),
                 _ => None,
