@@ -101,6 +101,11 @@ impl Held {
         }
     }
 
+    /// Returns true if the token was authorized at this time.
+    pub(crate) fn was_authorized_at(&self, now: MonoMillis) -> bool {
+        self.proof == Proof::Authorized(now)
+    }
+
     /// Returns true if the slot was read a moment ago, so that it still holds this account.
     pub(crate) fn is_just_read(&self, now: MonoMillis) -> bool {
         now < self.known_at.plus(JUST_READ)

@@ -86,6 +86,10 @@ impl AuthMachine {
         {
             return waits.join(click);
         }
+        let behind = self.work.then().and_then(Option::as_deref_mut);
+        if let Some(waits) = behind.and_then(Trigger::click) {
+            return waits.join(click);
+        }
         let wanted = &click.authorization;
         let config = self.core.identity.config();
         let elsewhere = match self.work.uncounted() {

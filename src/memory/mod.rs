@@ -193,7 +193,8 @@ impl Memory {
         self.rest = Rest::default();
         self.renewal_refused = None;
         self.believe();
-        if self.question.signed_in(has_all) {
+        // An `Authorize` that waits may have agreed to what this token lacks.
+        if self.question.signed_in(has_all) && has_all {
             self.demanded.clear();
         }
         self.offered = None;

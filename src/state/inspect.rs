@@ -4,8 +4,8 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::event::{Authorization, Operation};
 use crate::slot::{Revision, Slot};
-use crate::state::Work;
 use crate::state::attempt::Attempt;
+use crate::state::{Trigger, Work};
 
 impl Work {
     /// Returns true when the work is a pause of a refresh without a lease.
@@ -57,6 +57,17 @@ impl Work {
             | Self::ObtainingAssertion(_) => return None,
         };
         Some(attempt.effort.operation.as_ref())
+    }
+
+    /// The event that continues once this work is done, for work that another event found unfinished.
+    pub(crate) fn then(&mut self) -> Option<&mut Option<Box<Trigger>>> {
+        if let Self::SavingAccount(state) = self {
+            Some(state.then())
+        } else if let Self::Revoking(state) = self {
+            Some(state.then())
+        } else {
+            None
+        }
     }
 
     /// Returns true while an authorization is being prepared whose scopes are not chosen yet.

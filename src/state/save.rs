@@ -1,6 +1,6 @@
 //! Commit before use (TOK-16): a token is returned only after the store holds it.
 
-use crate::account::{Account, Standing, TokenKind};
+use crate::account::{Account, RefreshTokenId, Standing, TokenKind};
 use crate::core::{Ask, Core, Lease, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Operation, Persistence};
@@ -57,6 +57,11 @@ impl SavingAccount {
         let by_user = at.held().obtained.is_by_user();
         let forgotten = matches!(kept, Kept::ClientForgotten { .. });
         !late && (forgotten || matches!(kept, Kept::Authorized { .. }) && by_user)
+    }
+
+    /// The event that waits for the write.
+    pub(crate) fn then(&mut self) -> &mut Option<Box<Trigger>> {
+        &mut self.write.then
     }
 
     /// Returns the account, after a sign-out during the write.
@@ -252,17 +257,14 @@ impl Write {
         }
     }
 
-    /// Returns true when another process has refreshed the tokens of this authorization, or, for tokens that are saved late, when
-    /// the stored account is of a later sign-in.
+    /// Returns true when another process has refreshed the tokens of this authorization, or when the stored account is of a later
+    /// sign-in.
     fn is_overtaken(&self, core: &Core) -> bool {
         let Kept::Authorized { over, .. } = self.kept else {
             return false;
         };
         let held = core.held.at.as_ref();
-        held.is_some_and(|held| {
-            let newer = self.late && is_newer(held, &self.at, over);
-            newer || continues(held, &self.at)
-        })
+        held.is_some_and(|held| is_newer(core, held, &self.at, over) || continues(held, &self.at))
     }
 
     /// Notes the account in the slot as the one that this authorization replaces: a later try decides the same, whatever the
@@ -278,11 +280,12 @@ impl Write {
     fn gives_way(self, core: &mut Core) -> Step {
         let usable = core.held.is_usable(core.now);
         match (self.kept, self.then) {
-            (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None)
-                if !self.late =>
-            {
+            (Kept::Refreshed { mut renewal, sent }, None) if !self.late => {
+                let replaced = !self.at.held().has_refresh(&sent.token);
+                renewal.spent = replaced.then(|| RefreshTokenId::of(&sent.token));
                 renewal.again(core)
             }
+            (Kept::Dropped { renewal, .. }, None) if !self.late => renewal.again(core),
             // No caller waits, and nothing is refreshed without one.
             (Kept::Refreshed { .. } | Kept::Dropped { .. }, None) if !usable => done(),
             (Kept::ClientForgotten { after, .. }, then) if !usable && is_of_a_caller(&then) => {
@@ -378,11 +381,14 @@ fn ready_or_slow(
     resume(core, then)
 }
 
-/// Emits `Ready`. While a caller waits for the write, emits it only if another caller is served: the stored token may still be the
-/// one with which the waiting caller was refused.
+/// Emits `Ready`. While an event waits for the write that this token may not serve, emits it only if another caller is served: the
+/// stored token may still be the one with which the waiting caller was refused, or lack what the user has agreed to.
 fn ready_for(core: &mut Core, then: &Option<Box<Trigger>>) {
     match then {
         Some(then) if then.is_of_a_caller() => core.serve_others(),
+        Some(then) if then.is_of_a_person() && !then.is_served_by_a_save(core) => {
+            core.serve_others();
+        }
         Some(_) | None => core.ready(),
     }
 }

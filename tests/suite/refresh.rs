@@ -1079,3 +1079,22 @@ fn refr_03_scopes_that_are_refused_later_are_left_out_again() {
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
 }
+
+/// The refusal of a token that has expired, or of none, says nothing about the refresh that is due, however short ago the last one
+/// was.
+#[test]
+fn use_08_use_09_an_expired_token_is_refreshed_soon_after_the_last_refresh() {
+    for sent in [true, false] {
+        let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "60"));
+        host.pass(60_000);
+        host.wanted("x");
+        host.serve(TOKEN, 200, &renewable_for("at-2", "rt-2", "60"));
+        host.ready();
+        let token = host.token().filter(|_| sent);
+        host.pass(90_000);
+        host.challenged_for("y", 401, &["Bearer"], token.as_deref());
+        host.serve(PRM, 200, &prm());
+        host.serve(TOKEN, 200, &renewable_for("at-3", "rt-3", "60"));
+        host.ready();
+    }
+}

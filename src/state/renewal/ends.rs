@@ -33,6 +33,7 @@ impl Renewal {
             delayed: false,
             naming: Naming::default(),
             is_for_others: false,
+            spent: None,
             refusal: None,
         })
     }
@@ -40,7 +41,7 @@ impl Renewal {
     /// Creates the renewal for an operation that still waits although this token, which was refused for it, is stored.
     pub(crate) fn after_a_refusal(core: &Core, operation: Operation, token: Secret) -> Box<Self> {
         let refused = Refused {
-            may_refresh: may_refresh(core, &operation, Some(&token)),
+            may_refresh: may_refresh(core, &operation),
             event: core.event,
             named_place: false,
             token: Some(token),

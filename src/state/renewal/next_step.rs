@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::account::Account;
+use crate::account::{Account, RefreshTokenId};
 use crate::action::Why;
 use crate::budget::LOOKS_PER_RENEWAL;
 use crate::config::{Discovery, MachineFlow, SignIn};
@@ -47,9 +47,12 @@ impl Renewal {
             let left = left.map(|to| (client.origin, to.clone()));
             // A refresh token is bound to its client, and useless to the next registration (REG-25,
             // TOK-19).
-            let renewable = tokens
-                .as_ref()
-                .is_some_and(|tokens| tokens.refresh.is_some())
+            let refresh = tokens.as_ref().and_then(|tokens| tokens.refresh.as_ref());
+            let is_spent = |token| {
+                let spent = self.spent;
+                spent.is_some_and(|spent| spent == RefreshTokenId::of(token))
+            };
+            let renewable = refresh.is_some_and(|token| !is_spent(token))
                 && !client.is_expired(core.now.wall.seconds());
             (
                 at.issuer().clone(),

@@ -116,6 +116,8 @@ struct Seat {
     unreached: bool,
     /// The host has asked to forget the registration.
     asked_to_reset: bool,
+    /// The server to which it bound a client without an issuer itself (S01).
+    bound: Option<usize>,
     /// Registrations that the host has asked to forget (S39).
     reset: BTreeSet<String>,
     /// Registrations that a server rejected at client authentication (S39).
