@@ -95,9 +95,9 @@ impl AuthMachine {
         let elsewhere = match self.work.uncounted() {
             Some(attempt) => {
                 attempt.wish = attempt.wish.joined_by(click.wish());
-                !attempt.way.is_that_of(wanted, config)
+                !attempt.serves(wanted, config)
             }
-            None => !self.work.comes_back_to(wanted, config),
+            None => !self.work.serves(wanted, config),
         };
         // A device code is shown again for it, between two polls.
         let polls = matches!(self.work, Work::Polling(_));

@@ -6,7 +6,7 @@ mod rest;
 
 use std::num::NonZeroU64;
 
-use crate::budget::{Budget, DOCUMENTS_RELIED_ON, FAILURE_MEMORY};
+use crate::budget::{Budget, DOCUMENTS_RELIED_ON, FAILURE_MEMORY, JUST_READ};
 use crate::clients::Clients;
 use crate::demanded::Demanded;
 use crate::error::Cause;
@@ -124,6 +124,12 @@ impl Memory {
     pub(crate) fn heard(&mut self, facts: &ResourceFacts) -> bool {
         let before = self.said.replace(facts.clone());
         before.is_some_and(|before| !before.says_the_same(facts))
+    }
+
+    /// Returns true if the resource's metadata was read a moment ago.
+    pub(crate) fn has_just_read_the_resource(&self, now: MonoMillis) -> bool {
+        let read = self.resource.as_ref();
+        read.is_some_and(|read| now < read.0.plus(JUST_READ))
     }
 
     /// Returns the memory of a machine whose user has signed out: facts about registrations and the resource stay.

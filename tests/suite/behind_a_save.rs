@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use mcp_auth_machine::action::PersistSlot;
 use mcp_auth_machine::error::Cause;
-use mcp_auth_machine::event::Abandon;
+use mcp_auth_machine::event::{Abandon, Authorization};
+use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
@@ -130,5 +131,19 @@ fn s48_step_05_a_consent_behind_the_callback_of_another_redirect_is_sent_too() {
     host.quiet();
     host.handle(send.response(response(200, &[], &renewable("at-2", "rt-2"))));
     host.ready();
+    goes_for_more(&mut host);
+}
+
+/// The host names scopes while the documents of an attempt without them are read: the second consent follows the first.
+#[test]
+fn authz_18_scope_04_a_consent_to_more_scopes_does_not_vanish_in_an_attempt_under_way() {
+    let mut host = Host::new(config());
+    host.authorize();
+    let seed = host.next_seed();
+    host.authorize_with(Authorization::new(seed).scopes(Scopes::from_items(["admin"])));
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+    host.redirect();
     goes_for_more(&mut host);
 }

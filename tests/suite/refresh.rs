@@ -278,6 +278,25 @@ fn refr_07_refr_11_a_refresh_ahead_of_time_leaves_the_token_whatever_the_documen
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
 }
 
+/// One read of the server's metadata answers all operations that wait.
+#[test]
+fn use_11_refr_11_a_storm_at_a_token_endpoint_that_moved_reads_the_metadata_once() {
+    let mut host = signed_in();
+    host.pass(HOUR);
+    for operation in ["x", "y", "z"] {
+        host.wanted(operation);
+    }
+    let moved = metadata().replace(
+        "https://as.example/token",
+        "https://elsewhere.example/token",
+    );
+    host.serve(META, 200, &moved);
+    for _ in 0..3 {
+        assert!(matches!(host.need_user().why, Why::RenewalRefused { .. }));
+    }
+    host.quiet();
+}
+
 #[test]
 fn a22_a17_the_token_endpoint_stays_or_nothing_is_sent() {
     // The same issuer names another origin now.

@@ -24,6 +24,7 @@ use crate::state::discovery::resource::FetchingResource;
 use crate::state::pause::Pausing;
 use crate::state::renewal::ends::WRITES;
 use crate::state::renewal::lease::Leasing;
+use crate::state::renewal::remains::refused;
 use crate::state::save::save_before;
 use crate::state::sign_in::repeat::ask_user;
 use crate::state::trigger::Trigger;
@@ -119,6 +120,8 @@ impl Renewal {
     /// metadata.
     fn must_read_resource(&self, core: &Core, source: ServerSource, left: bool) -> bool {
         let named_place = self.refused.as_ref().is_some_and(|r| r.named_place);
+        // What was read for another operation a moment ago counts for this one.
+        let left = left && !core.memory.has_just_read_the_resource(core.now.mono);
         let by_metadata = match source {
             ServerSource::Metadata => left || self.refused.is_some(),
             ServerSource::LegacyMetadata | ServerSource::LegacyDefaults => left || named_place,
@@ -226,7 +229,7 @@ impl Renewal {
                 core.held.at = Some(at);
                 // An authorization at the new endpoint is another matter: the user can help.
                 let cause = Cause::Violation(Violation::TokenEndpointMoved);
-                self.ends_refused(core, cause)
+                refused(core, self, cause)
             }
         }
     }

@@ -27,6 +27,7 @@ use crate::suspended::{After, Agreed, Chosen, Kept, Pending, Waits};
 use crate::time::{Moment, UnixMillis, half, millis};
 use crate::wire::device::{DeviceAnswer, POLL_INTERVAL, read};
 use crate::wire::http_fields::{is_transient, retry_after};
+use crate::wire::scopes::Scopes;
 use crate::wire::token::{Lifetime, OAuthError, TokenAnswer, UnexpectedToken, refusal};
 use crate::wire::url::WebUrl;
 use crate::wire::words::GrantType;
@@ -43,6 +44,10 @@ pub(crate) struct RequestingCode {
 }
 
 impl RequestingCode {
+    pub(crate) fn requested(&self) -> &Scopes {
+        &self.call.grant().requested
+    }
+
     pub(crate) fn begin(core: &mut Core, agreed: Agreed, at: AtIssuer<Registration>) -> Step {
         let Agreed {
             operation,
