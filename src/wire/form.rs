@@ -24,6 +24,11 @@ pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// Returns the pairs of a form in order. Only `&` separates pairs; empty ones are skipped.
 pub fn pairs(text: &str) -> impl Iterator<Item = Result<Pair<'_>, FormFlaw>> {
+    encoded_pairs(text).map(|(name, value)| Ok((decode(name)?, decode(value)?)))
+}
+
+/// Same as [`pairs`], as sent.
+pub(crate) fn encoded_pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let (piece, after) = cut(rest?, b'&');
@@ -33,11 +38,11 @@ pub fn pairs(text: &str) -> impl Iterator<Item = Result<Pair<'_>, FormFlaw>> {
     .filter(|piece| !piece.is_empty())
     .map(|piece| {
         let (name, value) = cut(piece, b'=');
-        Ok((decode(name)?, decode(value.unwrap_or_default())?))
+        (name, value.unwrap_or_default())
     })
 }
 
-fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
+pub(crate) fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
     if all_bytes(text.as_bytes(), |byte| (byte != b'%') & (byte != b'+')) {
         return Ok(Cow::Borrowed(text));
     }
@@ -59,6 +64,32 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
     String::from_utf8(out)
         .map(Cow::Owned)
         .map_err(|_| FormFlaw::Utf8)
+}
+
+/// Returns the decoded text. An expected text is borrowed if it is that.
+pub(crate) fn decode_as<'a>(text: &'a str, expected: &'a str) -> Result<Cow<'a, str>, FormFlaw> {
+    if is_escape_of(text.as_bytes(), expected.as_bytes()) {
+        Ok(Cow::Borrowed(expected))
+    } else {
+        decode(text)
+    }
+}
+
+/// Returns true for a form of an expected text: each of its bytes as it is, or escaped.
+fn is_escape_of(mut text: &[u8], expected: &[u8]) -> bool {
+    for byte in expected {
+        text = match text {
+            [b'%', high, low, after @ ..] if escaped(*high, *low) == Some(*byte) => after,
+            [b'%' | b'+', ..] => return false,
+            [own, after @ ..] if own == byte => after,
+            _other => return false,
+        };
+    }
+    text.is_empty()
+}
+
+fn escaped(high: u8, low: u8) -> Option<u8> {
+    Some(hex(high)? << 4 | hex(low)?)
 }
 
 /// Returns true for a byte that needs no escape.
