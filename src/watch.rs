@@ -1,5 +1,6 @@
 //! The requests of the current attempt, from which a failure names those of its stage.
 
+use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
@@ -7,14 +8,13 @@ use crate::action::Purpose;
 use crate::error::{Seen, Stage};
 use crate::event::Outcome;
 use crate::wire::text::Untrusted;
-use crate::wire::url::WebUrl;
 
 /// The number of responses that are kept for a failure; the latest ones.
 const MAX_SEEN: usize = 8;
 
 /// A request with its response, as it is remembered until a failure needs it.
 struct Exchange {
-    url: WebUrl,
+    url: Bytes,
     purpose: Purpose,
     status: Option<u16>,
     content_type: Option<HeaderValue>,
@@ -23,7 +23,7 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn of(url: WebUrl, purpose: Purpose) -> Self {
+    fn of(url: Bytes, purpose: Purpose) -> Self {
         Self {
             url,
             purpose,
@@ -64,7 +64,7 @@ impl Exchange {
             text.map(Untrusted::new)
         };
         Seen {
-            url: self.url.as_str().into(),
+            url: String::from_utf8_lossy(&self.url).into(),
             status: self.status,
             content_type: text(&self.content_type),
             content_encoding: text(&self.content_encoding),
@@ -100,7 +100,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn asks(&mut self, id: u64, url: WebUrl, purpose: Purpose) {
+    pub(crate) fn asks(&mut self, id: u64, url: Bytes, purpose: Purpose) {
         if self.asked.replace(id).is_some() {
             self.seen.pop();
         }

@@ -31,12 +31,6 @@ impl WebUrl {
         cut_at_origin(&self.0).0
     }
 
-    /// Returns true if this is the URL's origin.
-    pub(crate) fn is_on(&self, origin: &str) -> bool {
-        let rest = self.0.strip_prefix(origin).map(str::as_bytes);
-        matches!(rest, Some([] | [b'/' | b'?', ..]))
-    }
-
     /// Returns host and port, for display.
     pub fn authority(&self) -> &str {
         let origin = self.origin();
@@ -60,21 +54,24 @@ impl WebUrl {
     }
 
     /// Returns the URL of a request, which shares the text.
-    pub(crate) fn to_uri(&self) -> Uri {
+    pub(crate) fn to_request_url(&self) -> RequestUrl {
         struct Shared(Arc<str>);
         impl AsRef<[u8]> for Shared {
             fn as_ref(&self) -> &[u8] {
                 self.0.as_bytes()
             }
         }
-        let text = Bytes::from_owner(Shared(Arc::clone(&self.0)));
-        // A URL that passed the policy is a URI; a driver rejects the empty one.
-        Uri::from_maybe_shared(text).unwrap_or_default()
+        RequestUrl::of(Bytes::from_owner(Shared(Arc::clone(&self.0))))
+    }
+
+    /// Returns a borrowed form.
+    pub(crate) fn borrowed(&self) -> UrlText<'_> {
+        UrlText(&self.0)
     }
 
     /// Returns the query without the question mark.
     pub fn query(&self) -> Option<&str> {
-        cut(&self.0, b'?').1
+        self.borrowed().query()
     }
 }
 
@@ -87,6 +84,74 @@ impl fmt::Debug for WebUrl {
 impl fmt::Display for WebUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A [`WebUrl`] whose text is borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UrlText<'a>(&'a str);
+
+impl<'a> UrlText<'a> {
+    /// Returns the URL of a text that is empty or passed a policy.
+    pub(crate) fn of_checked(text: &'a str) -> Option<Self> {
+        (!text.is_empty()).then_some(Self(text))
+    }
+
+    /// Returns the canonical text.
+    pub(crate) fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// Returns scheme, host and port.
+    pub(crate) fn origin(self) -> &'a str {
+        cut_at_origin(self.0).0
+    }
+
+    /// Returns true if this is the URL's origin.
+    pub(crate) fn is_on(self, origin: &str) -> bool {
+        let rest = self.0.strip_prefix(origin).map(str::as_bytes);
+        matches!(rest, Some([] | [b'/' | b'?', ..]))
+    }
+
+    /// Returns the query without the question mark.
+    pub(crate) fn query(self) -> Option<&'a str> {
+        cut(self.0, b'?').1
+    }
+
+    /// Returns the URL with a text of its own.
+    pub(crate) fn to_web_url(self) -> WebUrl {
+        WebUrl(self.0.into())
+    }
+}
+
+/// A URL that passed a policy, without a copy where its text is the one that was checked.
+pub(crate) enum CheckedUrl<'a> {
+    AsSent(UrlText<'a>),
+    Canonical(WebUrl),
+}
+
+impl CheckedUrl<'_> {
+    pub(crate) fn borrowed(&self) -> UrlText<'_> {
+        match self {
+            Self::AsSent(text) => *text,
+            Self::Canonical(url) => url.borrowed(),
+        }
+    }
+}
+
+/// The URL of a request, with the text that it shares.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestUrl {
+    pub(crate) uri: Uri,
+    pub(crate) text: Bytes,
+}
+
+impl RequestUrl {
+    /// The text is that of a URL that passed a policy.
+    pub(crate) fn of(text: Bytes) -> Self {
+        // Such a URL is a URI; a driver rejects the empty one.
+        let uri = Uri::from_maybe_shared(text.clone()).unwrap_or_default();
+        Self { uri, text }
     }
 }
 
@@ -156,7 +221,7 @@ pub struct UrlPolicy {
     named: Vec<(Box<str>, u16)>,
     allowed_hosts: BTreeSet<Box<str>>,
     /// A URL that many servers announce, checked already.
-    known: Option<(WebUrl, Uri)>,
+    known: Option<(WebUrl, RequestUrl)>,
 }
 
 impl UrlPolicy {
@@ -204,14 +269,14 @@ impl UrlPolicy {
     /// Checks a URL that many servers announce; the result is shared.
     pub(crate) fn remember(&mut self, text: &str) {
         let checked = self.check(text).ok();
-        self.known = checked.map(|url| (url.clone(), url.to_uri()));
+        self.known = checked.map(|url| (url.clone(), url.to_request_url()));
     }
 
     /// Returns the URL of a request.
-    pub(crate) fn uri_of(&self, url: &WebUrl) -> Uri {
+    pub(crate) fn request_url(&self, url: &WebUrl) -> RequestUrl {
         match &self.known {
-            Some((known, uri)) if known == url => uri.clone(),
-            Some(_) | None => url.to_uri(),
+            Some((known, request_url)) if known == url => request_url.clone(),
+            Some(_) | None => url.to_request_url(),
         }
     }
 
@@ -282,16 +347,28 @@ impl UrlPolicy {
     /// Same as [`check`](Self::check), beside the origin of a URL that passed this policy: most endpoints are on the origin
     /// of their issuer, whose name needs no second check.
     pub(crate) fn check_beside(&self, origin: &str, text: &str) -> Result<WebUrl, UrlFlaw> {
+        self.judge_beside(origin, text).map(|found| match found {
+            CheckedUrl::AsSent(text) => text.to_web_url(),
+            CheckedUrl::Canonical(url) => url,
+        })
+    }
+
+    /// Same as [`check_beside`](Self::check_beside), without a copy of most URLs.
+    pub(crate) fn judge_beside<'a>(
+        &self,
+        origin: &str,
+        text: &'a str,
+    ) -> Result<CheckedUrl<'a>, UrlFlaw> {
         if is_plain_beside(origin, text) {
-            Ok(WebUrl(text.into()))
+            Ok(CheckedUrl::AsSent(UrlText(text)))
         } else {
-            self.check(text)
+            self.check(text).map(CheckedUrl::Canonical)
         }
     }
 
-    /// Returns true if [`check_beside`](Self::check_beside) accepts a text. Most URLs are judged without a copy.
+    /// Returns true if [`check_beside`](Self::check_beside) accepts a text.
     pub(crate) fn accepts_beside(&self, origin: &str, text: &str) -> bool {
-        is_plain_beside(origin, text) || self.check(text).is_ok()
+        self.judge_beside(origin, text).is_ok()
     }
 
     /// Validates a URL of the simplest kind; `None` for all others.

@@ -172,7 +172,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/sign_in/exchange.rs",
             "        // A code is never sent again (",
-            "        if crate::planted::on(11) {\n            let mut budget = crate::budget::Budget::new(1, crate::budget::Limited::Requests);\n            let text = [at.issuer().as_str(), \"/.well-known/oauth-authorization-server\"].concat();\n            let url = core.config().url_policy().check(&text);\n            if let (Ok(permit), Ok(url)) = (budget.take(), url) {\n                let uri = core.config().url_policy().uri_of(&url);\n                let request = core.config().request_headers.discovery(url, uri, None);\n                core.send(\n                    permit,\n                    request,\n                    crate::action::Purpose::ServerMetadata,\n                    crate::action::UrlSource::AuthorizationServer,\n                    crate::budget::DISCOVERY_TIME,\n                );\n            }\n        }\n        // A code is never sent again (",
+            "        if crate::planted::on(11) {\n            let mut budget = crate::budget::Budget::new(1, crate::budget::Limited::Requests);\n            let text = [at.issuer().as_str(), \"/.well-known/oauth-authorization-server\"].concat();\n            let url = core.config().url_policy().check(&text);\n            if let (Ok(permit), Ok(url)) = (budget.take(), url) {\n                let url = core.config().url_policy().request_url(&url);\n                let request = core.config().request_headers.discovery(url, None);\n                core.send(\n                    permit,\n                    request,\n                    crate::action::Purpose::ServerMetadata,\n                    crate::action::UrlSource::AuthorizationServer,\n                    crate::budget::DISCOVERY_TIME,\n                );\n            }\n        }\n        // A code is never sent again (",
         )],
     },
     Bug {
@@ -437,8 +437,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Events],
         edits: &[edit(
             "src/issuer/endpoint.rs",
-            "            Some(url) if known(url) => Some(url.clone()),\n",
-            "            Some(url) if known(url) || crate::planted::on(34) => Some(url.clone()),\n",
+            "                Some(url) if known(url) => Some(url),\n",
+            "                Some(url) if known(url) || crate::planted::on(34) => Some(url),\n",
         )],
     },
     Bug {
