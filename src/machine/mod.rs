@@ -78,7 +78,7 @@ impl AuthMachine {
                     if !at_rest && self.prepares() {
                         judged.joins(&mut self.core);
                     }
-                    self.queue(Trigger::Challenged(Box::new(judged)));
+                    self.queue(Trigger::Challenged(judged));
                 }
             }
             Event::Wanted(operation) => self.queue(Trigger::Wanted(operation)),
