@@ -264,9 +264,10 @@ impl Attempt {
         let begun = self
             .early
             .as_ref()
-            .is_some_and(|early| early.is_at(&issuer));
-        if !begun && config.has_no_client_but_a_registration(&issuer) {
-            let slot = self.way.registration_slot(core, &issuer);
+            .is_some_and(|early| early.is_at(issuer));
+        if !begun && config.has_no_client_but_a_registration(issuer) {
+            let slot = self.way.registration_slot(core, issuer);
+            let issuer = issuer.clone();
             self.early = Some(EarlyRead::begin(core, slot, issuer));
         }
     }

@@ -297,7 +297,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/sign_in/redirect.rs",
             "    core.memory.operation.clone_from(&operation);\n    let pending = SavingPending {\n",
-            "    core.memory.operation.clone_from(&operation);\n    if let (true, Some(url)) = (crate::planted::on(22), &url) {\n        let parts = &at.held().0;\n        core.emit(crate::action::Action::Redirect(crate::action::Redirect {\n            url: crate::action::BrowserUrl(url.clone()),\n            issuer: issuer.clone(),\n            mcp_host: core.mcp_host().into(),\n            client_id: parts.client.id.clone(),\n            scopes: parts.requested.clone(),\n            new_issuer,\n            expires,\n            state: parts.state.clone(),\n        }));\n    }\n    let pending = SavingPending {\n",
+            "    core.memory.operation.clone_from(&operation);\n    if let (true, Some(url)) = (crate::planted::on(22), &url) {\n        let parts = &at.held().0;\n        core.emit(crate::action::Action::Redirect(crate::action::Redirect {\n            url: crate::action::BrowserUrl(url.clone()),\n            issuer: at.issuer().clone(),\n            mcp_host: core.mcp_host().into(),\n            client_id: parts.client.id.clone(),\n            scopes: parts.requested.clone(),\n            new_issuer,\n            expires,\n            state: parts.state.clone(),\n        }));\n    }\n    let pending = SavingPending {\n",
         )],
     },
     Bug {

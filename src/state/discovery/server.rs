@@ -202,7 +202,7 @@ impl Search {
         let policy = config.url_policy();
         let seconds = freshness(headers, core.now.wall.seconds());
         let fresh = core.now.wall.plus_seconds(seconds);
-        Server::accept(&expected, &document, self.source, fresh, slash, policy).map(Some)
+        Server::accept(expected, &document, self.source, fresh, slash, policy).map(Some)
     }
 
     fn note(&mut self, flaw: MetadataFlaw) {
@@ -216,7 +216,7 @@ impl Search {
     /// Caches the document for the time that its headers allow; the result is not awaited.
     fn keep(&self, core: &mut Core, server: &Server) {
         let expected = core.config().expected_issuer(&self.asked).0;
-        if *server.issuer() != expected {
+        if server.issuer() != expected {
             let (listed, named) = (self.asked.clone(), server.issuer().clone());
             core.report(|| Decision::SlashTolerated { listed, named });
         }
