@@ -110,9 +110,12 @@ fn hex(digit: u8) -> Option<u8> {
 
 /// A text with its escaped form, made once for what every flow of a configuration sends: its resource and redirect URI.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct FormText {
+pub(crate) struct FormText(Arc<FormTexts>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct FormTexts {
     text: Arc<str>,
-    escaped: Arc<str>,
+    escaped: Box<str>,
 }
 
 impl FormText {
@@ -120,12 +123,12 @@ impl FormText {
         let mut form = Form::with_capacity(text.len().saturating_mul(3));
         form.encode(text.as_bytes());
         let escaped = form.as_str().into();
-        Self { text, escaped }
+        Self(Arc::new(FormTexts { text, escaped }))
     }
 
     /// Returns a text: a shared copy of this one if they are equal.
     pub(crate) fn shared_as(&self, text: &str) -> Self {
-        if *text == *self.text {
+        if *text == *self.as_str() {
             self.clone()
         } else {
             Self::new(text.into())
@@ -133,18 +136,18 @@ impl FormText {
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// Returns the text itself, shared.
     pub(crate) fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.text)
+        Arc::clone(&self.0.text)
     }
 }
 
 impl fmt::Debug for FormText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.text, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
@@ -219,7 +222,7 @@ impl Form {
     /// Same as [`parameter`](Self::parameter), for a value that was escaped before.
     pub(crate) fn escaped(&mut self, name: &'static str, value: &FormText) {
         self.name(name);
-        self.text.extend_from_slice(value.escaped.as_bytes());
+        self.text.extend_from_slice(value.0.escaped.as_bytes());
     }
 
     fn name(&mut self, name: &'static str) {
