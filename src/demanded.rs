@@ -57,7 +57,11 @@ impl Demanded {
                 self.all = Some(all);
                 self.times = Some(Box::new(Times(times)));
             }
-            Some(_) | None => self.replace(scopes, now),
+            Some(_) => {
+                self.last = now;
+                self.times = None;
+            }
+            None => self.replace(scopes, now),
         }
     }
 
