@@ -17,7 +17,8 @@ use crate::wire::reserved::is_reserved;
 use crate::wire::scopes::Scopes;
 use crate::wire::text::{Untrusted, all_bytes, cut};
 use crate::wire::token::OAuthError;
-use crate::wire::url::{UrlPolicy, UrlText, WebUrl};
+use crate::wire::url::{UrlPolicy, WebUrl};
+use crate::wire::url_text::UrlText;
 
 use super::{Client, RequestError, TokenGrant};
 

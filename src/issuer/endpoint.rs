@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Server;
 use crate::frame::Opened;
-use crate::wire::url::{CheckedUrl, RequestUrl, UrlText};
+use crate::wire::url_text::{CheckedUrl, RequestUrl, UrlText};
 
 /// An endpoint of an authorization server that receives a credential: a code, a token, a client secret, an
 /// assertion, or an initial access token.

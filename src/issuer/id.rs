@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::wire::url::{UrlFlaw, UrlPolicy, UrlText, split};
+use crate::wire::url::{UrlFlaw, UrlPolicy, split};
+use crate::wire::url_text::UrlText;
 
 /// An issuer identifier, kept as the exact text and compared byte by byte (META-09, META-11).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use super::CredentialEndpoint;
 use crate::secret::Cleared;
 use crate::wire::token::AccessToken;
-use crate::wire::url::RequestUrl;
+use crate::wire::url_text::RequestUrl;
 
 /// The headers of every request, by what the request carries. They are made once: a copy costs half as much.
 #[derive(Clone, Debug)]

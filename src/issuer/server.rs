@@ -9,7 +9,8 @@ use crate::time::UnixMillis;
 use crate::wire::reserved::reserved_in_query;
 use crate::wire::server::ServerDocument;
 use crate::wire::text::Untrusted;
-use crate::wire::url::{CheckedUrl, UrlFlaw, UrlPolicy};
+use crate::wire::url::{UrlFlaw, UrlPolicy};
+use crate::wire::url_text::CheckedUrl;
 use crate::wire::words::{
     AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
     SigningAlgorithm, Words,

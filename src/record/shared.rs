@@ -10,7 +10,8 @@ use crate::issuer::{BasicEncoding, Endpoint, Endpoints, Facts, IssuerId, Server,
 use crate::key::KeyBinding;
 use crate::time::UnixMillis;
 use crate::wire::json_writer::JsonWriter;
-use crate::wire::url::{UrlPolicy, UrlText};
+use crate::wire::url::UrlPolicy;
+use crate::wire::url_text::UrlText;
 use crate::wire::words::{
     AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
     SigningAlgorithm,

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::form::pairs;
-use super::url::UrlText;
+use super::url_text::UrlText;
 
 /// The names reserved in every request.
 pub(crate) const RESERVED: &[&str] = &[

@@ -11,6 +11,7 @@ use url::{Host, Url};
 use super::address::{AddressClass, AddressPolicy, classify, is_local_name};
 use super::plain_url::{PlainUrl, is_plain_path};
 use super::text::{all_bytes, cut, first_byte};
+use super::url_text::{CheckedUrl, RequestUrl, UrlText};
 
 /// Longest URL that a server may supply, in bytes (SEC-04).
 pub const MAX_URL_BYTES: usize = 8 * 1024;
@@ -64,6 +65,11 @@ impl WebUrl {
         RequestUrl::of(Bytes::from_owner(Shared(Arc::clone(&self.0))))
     }
 
+    /// Returns the URL of a borrowed one.
+    pub(super) fn of(text: UrlText<'_>) -> Self {
+        Self(text.as_str().into())
+    }
+
     /// Returns a borrowed form.
     pub(crate) fn borrowed(&self) -> UrlText<'_> {
         UrlText(&self.0)
@@ -87,74 +93,6 @@ impl fmt::Display for WebUrl {
     }
 }
 
-/// A [`WebUrl`] whose text is borrowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct UrlText<'a>(&'a str);
-
-impl<'a> UrlText<'a> {
-    /// Returns the URL of a text that is empty or passed a policy.
-    pub(crate) fn of_checked(text: &'a str) -> Option<Self> {
-        (!text.is_empty()).then_some(Self(text))
-    }
-
-    /// Returns the canonical text.
-    pub(crate) fn as_str(self) -> &'a str {
-        self.0
-    }
-
-    /// Returns scheme, host and port.
-    pub(crate) fn origin(self) -> &'a str {
-        cut_at_origin(self.0).0
-    }
-
-    /// Returns true if this is the URL's origin.
-    pub(crate) fn is_on(self, origin: &str) -> bool {
-        let rest = self.0.strip_prefix(origin).map(str::as_bytes);
-        matches!(rest, Some([] | [b'/' | b'?', ..]))
-    }
-
-    /// Returns the query without the question mark.
-    pub(crate) fn query(self) -> Option<&'a str> {
-        cut(self.0, b'?').1
-    }
-
-    /// Returns the URL with a text of its own.
-    pub(crate) fn to_web_url(self) -> WebUrl {
-        WebUrl(self.0.into())
-    }
-}
-
-/// A URL that passed a policy, without a copy where its text is the one that was checked.
-pub(crate) enum CheckedUrl<'a> {
-    AsSent(UrlText<'a>),
-    Canonical(WebUrl),
-}
-
-impl CheckedUrl<'_> {
-    pub(crate) fn borrowed(&self) -> UrlText<'_> {
-        match self {
-            Self::AsSent(text) => *text,
-            Self::Canonical(url) => url.borrowed(),
-        }
-    }
-}
-
-/// The URL of a request, with the text that it shares.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestUrl {
-    pub(crate) uri: Uri,
-    pub(crate) text: Bytes,
-}
-
-impl RequestUrl {
-    /// The text is that of a URL that passed a policy.
-    pub(crate) fn of(text: Bytes) -> Self {
-        // Such a URL is a URI; a driver rejects the empty one.
-        let uri = Uri::from_maybe_shared(text.clone()).unwrap_or_default();
-        Self { uri, text }
-    }
-}
-
 /// Splits a canonical absolute URL into origin, path and query.
 pub(crate) fn split(text: &str) -> (&str, &str, Option<&str>) {
     let (origin, rest) = cut_at_origin(text);
@@ -163,7 +101,7 @@ pub(crate) fn split(text: &str) -> (&str, &str, Option<&str>) {
 }
 
 /// Splits a canonical absolute URL after its origin.
-fn cut_at_origin(text: &str) -> (&str, &str) {
+pub(super) fn cut_at_origin(text: &str) -> (&str, &str) {
     let host = if text.starts_with("https://") {
         "https://".len()
     } else {
