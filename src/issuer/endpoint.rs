@@ -137,15 +137,13 @@ impl Endpoints {
     }
 
     fn joined(all: &[Option<CheckedUrl<'_>>; 6]) -> Self {
-        let texts = all.each_ref().map(|url| {
-            let url = url.as_ref().map(CheckedUrl::borrowed);
-            url.map_or("", UrlText::as_str)
-        });
-        let mut text = String::with_capacity(texts.iter().map(|text| text.len()).sum());
-        let ends = texts.map(|url| {
-            text.push_str(url);
-            u32::try_from(text.len()).unwrap_or(u32::MAX)
-        });
+        let urls = || all.iter().flatten().map(|url| url.borrowed().as_str());
+        let mut text = String::with_capacity(urls().map(str::len).sum());
+        let mut ends = [0; 6];
+        for (end, url) in ends.iter_mut().zip(all) {
+            text.push_str(url.as_ref().map_or("", |url| url.borrowed().as_str()));
+            *end = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        }
         Self {
             text: text.into_boxed_str(),
             ends,
