@@ -206,14 +206,14 @@ impl Endpoints {
     /// Returns the endpoints after a later document of the same issuer, for credentials issued at the
     /// present ones. A changed path is followed, a changed origin is not: an optional endpoint on another
     /// origin keeps its recorded URL, or stays absent. Also returns the endpoints that were not followed
-    /// (A22, REFR-11).
+    /// (A22, REFR-11). `None` if all were: the endpoints are those of the later document.
     ///
     /// # Errors
     /// [`TokenEndpointMoved`] when the token endpoint is on another origin.
     pub(super) fn followed_by(
         &self,
         later: &Self,
-    ) -> Result<(Self, Vec<Endpoint>), TokenEndpointMoved> {
+    ) -> Result<(Option<Self>, Vec<Endpoint>), TokenEndpointMoved> {
         let own = self.url(Endpoint::Token).map(UrlText::origin);
         let token = later.url(Endpoint::Token);
         let token = token.filter(|token| own == Some(token.origin()));
@@ -224,21 +224,18 @@ impl Endpoints {
                 .filter_map(|endpoint| self.url(endpoint))
                 .any(|recorded| recorded.origin() == url.origin())
         };
-        let mut moved = Vec::new();
-        let follow = |endpoint| {
-            let followed = match later.url(endpoint) {
-                Some(url) if known(url) => Some(url),
-                Some(_) => {
-                    moved.push(endpoint);
-                    self.url(endpoint)
-                }
-                None => None,
-            };
-            Ok(followed.map(CheckedUrl::AsSent))
+        let strays = |of: &Endpoint| later.url(*of).is_some_and(|url| !known(url));
+        let moved: Vec<_> = Endpoint::ALL.into_iter().filter(strays).collect();
+        if moved.is_empty() {
+            return Ok((None, moved));
+        }
+        let follow = |of| {
+            let all = if moved.contains(&of) { self } else { later };
+            Ok(all.url(of).map(CheckedUrl::AsSent))
         };
         let authorization = later.authorization().map(CheckedUrl::AsSent);
         let followed = Self::with(CheckedUrl::AsSent(token), authorization, follow)?;
-        Ok((followed, moved))
+        Ok((Some(followed), moved))
     }
 }
 

@@ -260,9 +260,9 @@ impl Server {
             return Err(TokenEndpointMoved);
         }
         let (endpoints, moved) = self.0.endpoints.followed_by(&now.0.endpoints)?;
-        if moved.is_empty() {
+        let Some(endpoints) = endpoints else {
             return Ok((now.clone(), moved));
-        }
+        };
         let facts = Facts {
             endpoints,
             ..(*now.0).clone()
