@@ -214,15 +214,13 @@ impl Endpoints {
         &self,
         later: &Self,
     ) -> Result<(Option<Self>, Vec<Endpoint>), TokenEndpointMoved> {
-        let own = self.url(Endpoint::Token).map(UrlText::origin);
+        let own = self.url(Endpoint::Token).map_or("", UrlText::origin);
         let token = later.url(Endpoint::Token);
-        let token = token.filter(|token| own == Some(token.origin()));
+        let token = token.filter(|token| token.is_on(own));
         let token = token.ok_or(TokenEndpointMoved)?;
         let known = |url: UrlText<'_>| {
-            Endpoint::ALL
-                .into_iter()
-                .filter_map(|endpoint| self.url(endpoint))
-                .any(|recorded| recorded.origin() == url.origin())
+            let all = Endpoint::ALL.into_iter().filter_map(|of| self.url(of));
+            url.is_on(own) || all.map(UrlText::origin).any(|origin| url.is_on(origin))
         };
         let strays = |of: &Endpoint| later.url(*of).is_some_and(|url| !known(url));
         let moved: Vec<_> = Endpoint::ALL.into_iter().filter(strays).collect();
