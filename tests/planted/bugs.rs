@@ -202,7 +202,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/sign_in/scopes.rs",
             "    let registers = account.client.origin == ClientOrigin::Dynamic;\n",
-            "    let registers = account.client.origin == ClientOrigin::Dynamic;\n    if crate::planted::on(14) {\n        return Scopes::default();\n    }\n",
+            "    let registers = account.client.origin == ClientOrigin::Dynamic;\n    if crate::planted::on(14) {\n        return None;\n    }\n",
         )],
     },
     Bug {
@@ -555,7 +555,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/sign_in/scopes.rs",
             "        Some((client, left_out)) if registers && ",
-            "        _ if crate::planted::on(45) => Scopes::default(),\n        Some((client, left_out)) if registers && ",
+            "        _ if crate::planted::on(45) => None,\n        Some((client, left_out)) if registers && ",
         )],
     },
     Bug {
