@@ -268,12 +268,10 @@ impl Attempt {
     pub(crate) fn read_early(&mut self, core: &mut Core, entry: &IssuerId) {
         let config = core.config();
         let issuer = config.expected_issuer(entry).0;
-        let begun = self
-            .early
-            .as_ref()
-            .is_some_and(|early| early.is_at(&issuer));
-        if !begun && config.has_no_client_but_a_registration(&issuer) {
-            let slot = self.way.registration_slot(core, &issuer);
+        let begun = self.early.as_ref().is_some_and(|early| early.is_at(issuer));
+        if !begun && config.has_no_client_but_a_registration(issuer) {
+            let slot = self.way.registration_slot(core, issuer);
+            let issuer = issuer.clone();
             self.early = Some(EarlyRead::begin(core, slot, issuer));
         }
     }

@@ -149,7 +149,8 @@ impl Write {
     fn send(self, core: &mut Core) -> Work {
         core.held.receive(self.at.held().tokens.as_ref(), core.now);
         let lease = self.foreign_lease(core);
-        let at = standing_as_known(core, *self.at, &self.kept);
+        let mut at = self.at;
+        *at = standing_as_known(core, *at, &self.kept);
         let until = lease.map(|lease| lease.until);
         let stored = write_account(&core.identity, &at, until);
         let revision = stored.revision;
@@ -157,7 +158,6 @@ impl Write {
         // A record of a newer version is not replaced: the write expects an empty slot, and conflicts if the record is still there.
         let expected = core.held.revision.filter(|_| !core.held.is_newer);
         let ask = core.persist(slot, expected, Some(stored), None);
-        let at = Box::new(at);
         Work::SavingAccount(SavingAccount {
             ask,
             revision,

@@ -16,7 +16,7 @@ use crate::wish::Click;
 
 /// A queued cause of work.
 pub(crate) enum Trigger {
-    Challenged(Box<Judged>),
+    Challenged(Judged),
     Wanted(Operation),
     Authorize(Box<Click>),
     /// The pending authorization has ended, or requests too few scopes.

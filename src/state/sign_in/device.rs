@@ -142,7 +142,7 @@ fn answered(
     let settings = core.config().settings(at.issuer());
     let pinned = settings.verification_origin.as_deref() == Some(page.origin());
     // The code of another server would sign the user in there for whoever requested it (DEV-05).
-    if !at.issuer().is_at_origin_of(page) && !pinned {
+    if !at.issuer().is_at_origin_of(page.borrowed()) && !pinned {
         let page = page.clone();
         return Err(violation(Violation::VerificationOrigin { page }));
     }
