@@ -9,7 +9,7 @@ pub(crate) struct Ticket {
     id: u64,
 }
 
-/// The number of a machine, which no other machine of the process has.
+/// The number of a machine, which no other machine of the process has. It tells machines apart, and no output depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owner(usize);
 
