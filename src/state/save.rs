@@ -121,6 +121,11 @@ impl SavingAccount {
                 let has_all = core.has_what_was_demanded();
                 core.memory.succeeded(core.held.digest(), now, has_all);
                 let operation = core.memory.operation.clone();
+                // The process was suspended meanwhile: the refresh that is due follows.
+                let renewable = core.held.tokens().is_some_and(|t| t.refresh.is_some());
+                if !usable && renewable && !late && then.is_none() {
+                    return Renewal::wanted(core, operation.unwrap_or_else(|| "authorize".into()));
+                }
                 ready_or_slow(core, Stage::Token, operation, late, then)
             }
             (Kept::Refreshed { mut renewal, .. }, None) if renewal.is_for_others && !late => {
@@ -276,16 +281,24 @@ impl Write {
         self
     }
 
-    /// Adopts the account that another process wrote.
-    fn gives_way(self, core: &mut Core) -> Step {
+    /// Adopts the account that another process wrote. A refresh token that this answer has replaced is spent.
+    fn gives_way(mut self, core: &mut Core) -> Step {
         let usable = core.held.is_usable(core.now);
+        if let Kept::Refreshed { renewal, sent } = &mut self.kept
+            && !self.at.held().has_refresh(&sent.token)
+        {
+            let renewal = match self.then.as_deref_mut() {
+                Some(Trigger::Renew(waits)) => waits,
+                Some(_) | None => renewal,
+            };
+            renewal.spent.push(RefreshTokenId::of(&sent.token));
+        }
         match (self.kept, self.then) {
-            (Kept::Refreshed { mut renewal, sent }, None) if !self.late => {
-                let replaced = !self.at.held().has_refresh(&sent.token);
-                renewal.spent = replaced.then(|| RefreshTokenId::of(&sent.token));
+            (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None)
+                if !self.late =>
+            {
                 renewal.again(core)
             }
-            (Kept::Dropped { renewal, .. }, None) if !self.late => renewal.again(core),
             // No caller waits, and nothing is refreshed without one.
             (Kept::Refreshed { .. } | Kept::Dropped { .. }, None) if !usable => done(),
             (Kept::ClientForgotten { after, .. }, then) if !usable && is_of_a_caller(&then) => {

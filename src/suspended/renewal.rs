@@ -41,9 +41,9 @@ pub(crate) struct Renewal {
     pub(crate) naming: Naming,
     /// The access token of the last answer was for other scopes, and was not stored.
     pub(crate) is_for_others: bool,
-    /// The refresh token whose answer this renewal has taken, where the answer gave way to another account: the token is spent,
-    /// should it be stored again.
-    pub(crate) spent: Option<RefreshTokenId>,
+    /// The refresh tokens whose answers this renewal has taken, where the answers gave way to another account: they are spent,
+    /// should they be stored again.
+    pub(crate) spent: Vec<RefreshTokenId>,
     /// The server's refusal, reported when the user is needed because of it.
     pub(crate) refusal: Option<Box<Cause>>,
 }

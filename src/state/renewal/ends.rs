@@ -33,7 +33,7 @@ impl Renewal {
             delayed: false,
             naming: Naming::default(),
             is_for_others: false,
-            spent: None,
+            spent: Vec::new(),
             refusal: None,
         })
     }

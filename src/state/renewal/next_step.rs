@@ -49,10 +49,8 @@ impl Renewal {
             // A refresh token is bound to its client, and useless to the next registration (REG-25,
             // TOK-19).
             let refresh = tokens.as_ref().and_then(|tokens| tokens.refresh.as_ref());
-            let is_spent = |token| {
-                let spent = self.spent;
-                spent.is_some_and(|spent| spent == RefreshTokenId::of(token))
-            };
+            let is_spent =
+                |token| !self.spent.is_empty() && self.spent.contains(&RefreshTokenId::of(token));
             let renewable = refresh.is_some_and(|token| !is_spent(token))
                 && !client.is_expired(core.now.wall.seconds());
             (
