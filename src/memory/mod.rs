@@ -126,10 +126,16 @@ impl Memory {
         before.is_some_and(|before| !before.says_the_same(facts))
     }
 
-    /// Returns true if the resource's metadata was read a moment ago.
+    /// Returns true if the resource's metadata was read a moment ago, and the account slot records what it said.
     pub(crate) fn has_just_read_the_resource(&self, now: MonoMillis) -> bool {
         let read = self.resource.as_ref();
-        read.is_some_and(|read| now < read.0.plus(JUST_READ))
+        let recent = read.is_some_and(|read| now < read.0.plus(JUST_READ));
+        recent && self.has_recorded_the_move()
+    }
+
+    /// Returns true unless the account slot does not say yet that the resource has left the account's issuer.
+    pub(crate) fn has_recorded_the_move(&self) -> bool {
+        self.left.as_ref().is_none_or(|left| left.durable)
     }
 
     /// Returns the memory of a machine whose user has signed out: facts about registrations and the resource stay.

@@ -351,8 +351,8 @@ fn s63_iso_09_a_first_write_that_meets_a_later_sign_in_gives_way() {
     assert_eq!(host.token().as_deref(), Some("Bearer at-7"));
 }
 
-/// The answer to a refresh gives way to another account, and an account with the refresh token that was sent comes back: the
-/// token is spent.
+/// The answer to a refresh gives way to another account, and the slot holds the refresh token that was sent again: the token
+/// is spent.
 #[test]
 fn s60_a_refresh_token_whose_answer_was_taken_is_not_sent_again() {
     let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "600"));

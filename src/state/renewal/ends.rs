@@ -17,9 +17,11 @@ pub(crate) const WRITES: u8 = 3;
 
 impl Renewal {
     pub(crate) fn new(core: &Core, operation: Operation, refused: Option<Refused>) -> Box<Self> {
+        // What was read is known once the account slot records it, for every process.
+        let durable = core.memory.has_recorded_the_move();
         let resource_known = refused
             .as_ref()
-            .is_some_and(|refused| core.memory.resource_read >= Some(refused.event));
+            .is_some_and(|refused| durable && core.memory.resource_read >= Some(refused.event));
         Box::new(Self {
             effort: Effort::new(core, Some(operation)),
             refused,

@@ -118,7 +118,7 @@ impl Renewal {
     /// metadata.
     fn must_read_resource(&self, core: &Core, source: ServerSource, left: bool) -> bool {
         let named_place = self.refused.as_ref().is_some_and(|r| r.named_place);
-        // What was read for another operation a moment ago counts for this one.
+        // The metadata that was read for another operation a moment ago counts for this one.
         let left = left && !core.memory.has_just_read_the_resource(core.now.mono);
         let by_metadata = match source {
             ServerSource::Metadata => left || self.refused.is_some(),

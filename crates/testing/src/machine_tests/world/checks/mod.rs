@@ -140,6 +140,8 @@ struct Seat {
 
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
+    /// When the wall clock jumped last: a lease that was not seen before may have seemed over since (D01).
+    pub(in crate::machine_tests::world) jumped: Option<u64>,
     sent: Vec<Sent>,
     codes: BTreeSet<String>,
     verifiers: BTreeSet<String>,
