@@ -124,7 +124,7 @@ impl SavingAccount {
                 // The process was suspended meanwhile: the refresh that is due follows.
                 let renewable = core.held.tokens().is_some_and(|t| t.refresh.is_some());
                 if !usable && renewable && !late && then.is_none() {
-                    return Renewal::wanted(core, operation.unwrap_or_else(|| "authorize".into()));
+                    return refresh_for_a_person(core);
                 }
                 ready_or_slow(core, Stage::Token, operation, late, then)
             }
@@ -304,10 +304,10 @@ impl Write {
             (Kept::ClientForgotten { after, .. }, then) if !usable && is_of_a_caller(&then) => {
                 after.run(core)
             }
-            (Kept::Authorized { .. }, None) if !usable => {
-                let operation = core.memory.operation.clone();
-                Renewal::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
-            }
+            (Kept::Authorized { .. }, None) if !usable => match self.late {
+                true => done(),
+                false => refresh_for_a_person(core),
+            },
             (
                 Kept::Refreshed { .. }
                 | Kept::Dropped { .. }
@@ -404,6 +404,13 @@ fn ready_for(core: &mut Core, then: &Option<Box<Trigger>>) {
         }
         Some(_) | None => core.ready(),
     }
+}
+
+/// Refreshes the stored token after a sign-in, whose tokens have expired or gave way to others that have.
+fn refresh_for_a_person(core: &mut Core) -> Step {
+    let operation = core.memory.operation.clone();
+    core.callers.person_waits();
+    Renewal::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
 }
 
 /// Returns true when no event waits for the write, or one that asks for a token.

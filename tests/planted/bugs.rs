@@ -594,7 +594,7 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Traces],
         edits: &[edit(
             "src/memory/mod.rs",
-            "        if self.question.signed_in(has_all) {\n",
+            "        if self.question.signed_in(has_all) && has_all {\n",
             "        if self.question.signed_in(has_all || crate::planted::on(53)) {\n",
         )],
     },
@@ -798,8 +798,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation],
         edits: &[edit(
             "src/state/save.rs",
-            "            newer || continues(held, &self.at)\n",
-            "            newer || continues(held, &self.at) && !crate::planted::on(72)\n",
+            "        held.is_some_and(|held| is_newer(core, held, &self.at, over) || continues(held, &self.at))\n",
+            "        held.is_some_and(|held| {\n            is_newer(core, held, &self.at, over)\n                || continues(held, &self.at) && !crate::planted::on(72)\n        })\n",
         )],
     },
     Bug {
