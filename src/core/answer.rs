@@ -122,8 +122,15 @@ impl Core {
             self.stop_waiting();
         }
         let waiting = self.callers.current().cloned();
-        let operation = operation.filter(|_| self.waits_at().is_none());
-        self.need_user(Why::NoCredentials, waiting.or(operation));
+        if self.waits_at().is_none() {
+            self.need_user(Why::NoCredentials, waiting.or(operation));
+        } else if waiting.is_some() {
+            if let Some(operation) = self.callers.join() {
+                self.turn_away(operation);
+            }
+        } else {
+            self.need_user(Why::NoCredentials, None);
+        }
     }
 
     pub(crate) fn need_user(&mut self, why: Why, operation: Option<Operation>) {

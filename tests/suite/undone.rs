@@ -185,6 +185,31 @@ fn refr_12_authz_18_s53_a_sign_out_elsewhere_ends_the_own_redirect_too() {
     host.quiet();
 }
 
+/// The redirect began before there was an account, and can still end: the caller of a refresh that a sign-out elsewhere undid waits
+/// for it.
+#[test]
+fn refr_12_authz_18_a_refresh_that_was_undone_waits_for_an_open_redirect() {
+    let document = revocable("");
+    let mut host = Host::new(config());
+    host.discover(&prm(), &document);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+    let own = host.redirect();
+    let mut other = signed_in_at(config(), &document, &renewable_for("at-1", "rt-1", "60"));
+    let slots = std::mem::take(&mut other.store.slots).into_iter();
+    let accounts = slots.filter(|(key, _)| key.starts_with("account/"));
+    host.store.slots.extend(accounts);
+    host.pass(61_000);
+    host.wanted("y");
+    let send = host.request_to(TOKEN);
+    signed_out_elsewhere(&mut host);
+    host.handle(send.response(response(200, &[], &renewable("at-2", "rt-2"))));
+    revokes(&mut host, &["rt-2", "at-2"]);
+    host.quiet();
+    host.callback(&format!("code=c&state={}", state_of(&own)));
+    host.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
+    host.ready();
+}
+
 /// The record was gone before the user asked to sign in; this process had not looked since.
 #[test]
 fn refr_12_a_sign_in_that_began_after_a_sign_out_elsewhere_is_saved() {
