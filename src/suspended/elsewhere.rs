@@ -38,12 +38,24 @@ impl Awaited {
     }
 }
 
+/// What an account has of the tokens that are awaited.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// Nothing, or too few scopes while there is time.
+    Nothing,
+    /// A token that can be used.
+    Usable,
+    /// A token that has expired since, or was dropped: what is due is a refresh, or the user.
+    Over,
+}
+
 /// The result where no tokens arrive.
 pub(crate) enum Otherwise {
     /// Two instances received the callback, and the other one took it.
     Callback,
-    /// The record of the redirect is there, so the redirect stays pending.
-    Pending,
+    /// The record of the redirect is there, so the redirect stays pending; at the end of the user's time, the question of a
+    /// caller is asked.
+    Pending(Option<(Why, Option<Operation>)>),
     /// The record of the redirect was gone. A caller for whom the user was needed may have found that out.
     Redirect(IssuerId, Option<(Why, Option<Operation>)>),
 }

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use crate::account::Account;
 use crate::action::Why;
 use crate::budget::LOOKS_PER_RENEWAL;
 use crate::config::{Discovery, MachineFlow, SignIn};
@@ -41,22 +40,10 @@ impl Renewal {
         if core.held.unsaved.is_some() {
             return save_before(core, self);
         }
-        let Some((issuer, source, left, renewable)) = core.held.at.as_ref().map(|at| {
-            let Account { tokens, client, .. } = at.held();
+        let Some((issuer, source, left)) = core.held.at.as_ref().map(|at| {
             let left = at.held().still_listed().err();
-            let left = left.map(|to| (client.origin, to.clone()));
-            // A refresh token is bound to its client, and useless to the next registration (REG-25,
-            // TOK-19).
-            let renewable = tokens
-                .as_ref()
-                .is_some_and(|tokens| tokens.refresh.is_some())
-                && !client.is_expired(core.now.wall.seconds());
-            (
-                at.issuer().clone(),
-                at.server().facts().source,
-                left,
-                renewable,
-            )
+            let left = left.map(|to| (at.held().client.origin, to.clone()));
+            (at.issuer().clone(), at.server().facts().source, left)
         }) else {
             return self.needs_user(core);
         };
@@ -67,7 +54,7 @@ impl Renewal {
             return self.moved(core, issuer, origin, to);
         }
         let may_refresh = self.refused.as_ref().is_none_or(|r| r.may_refresh);
-        if !renewable || !may_refresh {
+        if !core.held.is_renewable(core.now) || !may_refresh {
             return if self.has_another(core) {
                 core.ready();
                 done()

@@ -277,6 +277,10 @@ impl World {
                             self.ledger.has_no_other(at, &refused, now, &self.shelf);
                         }
                     }
+                    if failure.stage == Stage::Callback {
+                        // The callback has its result (S06).
+                        self.ledger.came_back(at, false);
+                    }
                     if failure.stage == Stage::Registration && text == "NotPersisted(Load)" {
                         self.ledger.could_not_read(at);
                     }
