@@ -38,14 +38,14 @@ impl Awaited {
     }
 }
 
-/// What an account has of the tokens that are awaited.
+/// The part of the awaited tokens that an account has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Came {
-    /// Nothing, or too few scopes while there is time.
+    /// No token, or one with too few scopes while there is time.
     Nothing,
-    /// A token that can be used.
+    /// A usable token.
     Usable,
-    /// A token that has expired since, or was dropped: what is due is a refresh, or the user.
+    /// A token that has expired since, or was dropped: a refresh is due, or the user is needed.
     Over,
 }
 

@@ -1,4 +1,4 @@
-//! What came of a redirect has expired when it is seen: it is renewed like any other token. The account is read before the user
+//! The result of a redirect has expired when it is seen: it is renewed like any other token. The account is read before the user
 //! is asked at the end of a wait (AUTHZ-18, S43, S53, S54).
 
 use std::sync::Arc;

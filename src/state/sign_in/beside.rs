@@ -185,7 +185,7 @@ fn looked(core: &mut Core) -> Step {
     }
 }
 
-/// Renews the callers that wait for tokens which have come and are over; without a caller, the tokens of the person who has
+/// Renews the callers that wait for tokens which have come and have expired; without a caller, the tokens of the person who has
 /// signed in. The callers of an authorization that is still pending continue to wait for it, beside the renewal of one.
 pub(crate) fn renew(core: &mut Core) -> Step {
     let (operation, refused) = if core.callers.is_empty() {

@@ -69,7 +69,7 @@ impl Elsewhere {
         done()
     }
 
-    /// Ends the wait, because the tokens have come and are over: every caller is renewed.
+    /// Ends the wait, because the tokens have come and have expired: every caller is renewed.
     fn renews(self, core: &mut Core) -> Step {
         self.asks_for_scopes(core);
         renew(core)

@@ -253,6 +253,9 @@ impl World {
                     self.facts.note(need.why.as_str());
                     self.ledger
                         .asks(at, &need.why, &self.shelf, self.setup.instances);
+                    if need.why == Why::NoCredentials && need.operation.is_some() {
+                        self.ledger.lacks_credentials(at, &self.shelf);
+                    }
                 }
                 Action::Error(failure) => {
                     let exact = !self.shelf.tampered;
