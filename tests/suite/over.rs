@@ -245,3 +245,33 @@ fn authz_18_cb_06_a_wait_that_gave_way_does_not_end_by_what_was_read_before() {
     host.ready();
     host.quiet();
 }
+
+/// The account was unreadable for one read. The token that it holds was refused for the operation, so the user is not told that
+/// there is none.
+#[test]
+fn authz_18_s67_a_question_for_want_of_an_account_that_is_there_is_not_asked() {
+    let mut host = Host::signed_in(config(), &token_answer("at-1"));
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.redirect();
+    let sent = host.token();
+    host.pass(700_000);
+    let mut store = std::mem::take(&mut host.store);
+    host.store.mode = StoreMode::Manual;
+    host.challenged_for("y", 401, &["Bearer"], sent.as_deref());
+    let Action::LoadSlot(load) = host.next() else {
+        panic!()
+    };
+    host.handle(load.found(None));
+    std::mem::swap(&mut host.store, &mut store);
+    let Action::LoadSlot(load) = host.next() else {
+        panic!()
+    };
+    record_is_read(&mut host, load);
+    host.serve(PRM, 200, &prm());
+    let need = host.need_user();
+    assert_eq!(need.why, Why::TokenOver);
+    assert_eq!(need.operation.unwrap().as_str(), "y");
+    host.quiet();
+}

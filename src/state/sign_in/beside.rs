@@ -133,7 +133,13 @@ fn at_the_end(
             renew(core)
         }
         (Came::Nothing | Came::Usable | Came::Over, _) => match question {
-            Some(question) if still_waits(core, question.1.as_ref()) => asks(core, question),
+            Some((why, operation)) if still_waits(core, operation.as_ref()) => {
+                if is_out_of_date(core, &why) {
+                    core.stop_waiting();
+                    return renew(core);
+                }
+                asks(core, (why, operation))
+            }
             Some(_) | None => looked(core),
         },
     }
@@ -213,6 +219,11 @@ pub(crate) fn unreadable(core: &Core, flaw: StoreFlaw) -> Failure {
         cause: Cause::NotPersisted(flaw),
         seen: Vec::new(),
     }
+}
+
+/// Returns true when a question is for want of an account that is there now: a renewal finds out what is due.
+pub(crate) fn is_out_of_date(core: &Core, why: &Why) -> bool {
+    matches!(why, Why::NoCredentials) && core.held.at.is_some()
 }
 
 /// Returns true when the caller of a question still waits for an answer.

@@ -7,7 +7,7 @@ use crate::core::Core;
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::state::pause::Pausing;
 use crate::state::sign_in::beside::{
-    ask_alone, beside_the_record, renew, still_asks, still_waits, unreadable,
+    ask_alone, beside_the_record, is_out_of_date, renew, still_asks, still_waits, unreadable,
 };
 use crate::state::sign_in::repeat::ask_user;
 use crate::state::trigger::Trigger;
@@ -101,6 +101,9 @@ impl Elsewhere {
                 if let Some((why, operation)) = question
                     && still_waits(core, operation.as_ref())
                 {
+                    if is_out_of_date(core, &why) {
+                        return renew(core);
+                    }
                     // Another authorization may be pending by now.
                     return ask_user(core, why, operation);
                 }

@@ -218,13 +218,18 @@ impl Ledger {
         !shelf.tampered && !ended
     }
 
-    /// The user is asked for want of credentials by an account that was read after the record of the redirect: another instance
-    /// may have stored tokens meanwhile (S67).
+    /// The user is asked for want of credentials by an account slot that was read after the record of the redirect, since another
+    /// instance may have stored tokens meanwhile, and that was empty (S67).
     pub(in crate::machine_tests::world) fn lacks_credentials(&mut self, at: usize, shelf: &Shelf) {
         let seat = self.seat(at);
+        let unsure = seat.store_failed || seat.account_unsaved || shelf.tampered;
         assert!(
-            !seat.record_is_newer || seat.store_failed || seat.account_unsaved || shelf.tampered,
+            !seat.record_is_newer || unsure,
             "S67: the user is asked by an account that was read before the record of the redirect"
+        );
+        assert!(
+            seat.account.is_none() || unsure,
+            "S67: the user is asked for want of credentials, beside an account"
         );
     }
 
