@@ -76,6 +76,10 @@ pub const USER_TIME: Duration = Duration::from_secs(10 * 60);
 pub const POLLS_PER_CODE: u8 = 240;
 /// How long a permanent failure of an operation is remembered (STEP-08).
 pub const FAILURE_MEMORY: Duration = Duration::from_secs(10 * 60);
+/// How long what was read counts as current: the account slot for a user's request, since no user completes a sign-in at another
+/// instance and requests one here within that time; the resource's metadata for the operations that waited beside the one that
+/// read it.
+pub(crate) const JUST_READ: Duration = Duration::from_secs(1);
 /// The number of operations with their own attempt counters; the least recent one is dropped first.
 pub const OPERATIONS_REMEMBERED: usize = 64;
 /// How long a shared registration is protected from refusals at the token endpoint after it was made. A

@@ -5,43 +5,38 @@ use crate::budget::FAILURE_MEMORY;
 use crate::time::MonoMillis;
 use crate::wire::scopes::Scopes;
 
-/// The demanded scopes. Boxed, because most machines have none.
+/// The demanded scopes, in the order in which they were demanded first.
 #[derive(Default)]
-pub(crate) struct Demanded(Option<Box<Scoped>>);
-
-/// Demanded scopes, in the order in which they were demanded first.
-struct Scoped {
-    all: Scopes,
+pub(crate) struct Demanded {
+    all: Option<Scopes>,
     /// When all of them were demanded last, unless `times` says more.
     last: MonoMillis,
-    /// When each was demanded last; empty if all were demanded at once, as usual.
-    times: Vec<MonoMillis>,
+    /// When each was demanded last, if not all were demanded at once, as usual.
+    times: Option<Box<Times>>,
 }
 
-impl Scoped {
-    /// Returns the scopes with the time when each was demanded last.
-    fn timed(&self) -> impl Iterator<Item = (&str, MonoMillis)> {
-        let times = self.times.iter().copied();
-        let times = times.chain(std::iter::repeat(self.last));
-        self.all.iter().zip(times)
-    }
-}
+struct Times(Vec<MonoMillis>);
 
 impl Demanded {
     /// Returns the scopes that the next authorization requests; `None` without a demand.
     pub(crate) fn all(&self) -> Option<&Scopes> {
-        self.0.as_ref().map(|scoped| &scoped.all)
+        self.all.as_ref()
+    }
+
+    /// Returns the scopes with the time when each was demanded last.
+    fn timed(&self) -> impl Iterator<Item = (&str, MonoMillis)> {
+        let times = self.times.iter().flat_map(|times| times.0.iter().copied());
+        let times = times.chain(std::iter::repeat(self.last));
+        self.all.iter().flat_map(Scopes::iter).zip(times)
     }
 
     /// Returns the scopes that were demanded a short time ago, with these.
     pub(crate) fn recent_with(&self, scopes: &Scopes, now: MonoMillis) -> Scopes {
-        match &self.0 {
+        match &self.all {
             None => scopes.clone(),
-            Some(scoped) if scoped.times.is_empty() && is_recent(scoped.last, now) => {
-                scoped.all.union(scopes)
-            }
-            Some(scoped) => {
-                let recent = scoped.timed().filter(|(_, since)| is_recent(*since, now));
+            Some(all) if self.times.is_none() && is_recent(self.last, now) => all.union(scopes),
+            Some(_) => {
+                let recent = self.timed().filter(|(_, since)| is_recent(*since, now));
                 Scopes::from_items(recent.map(|(scope, _)| scope)).union(scopes)
             }
         }
@@ -49,49 +44,50 @@ impl Demanded {
 
     /// Adds scopes that are demanded now.
     pub(crate) fn add(&mut self, scopes: &Scopes, now: MonoMillis) {
-        match &mut self.0 {
-            Some(scoped) if scoped.all != *scopes => {
-                let mut times: Vec<_> = scoped.timed().map(|(_, since)| since).collect();
-                scoped.all = scoped.all.union(scopes);
-                times.resize(scoped.all.len(), now);
-                for (scope, since) in scoped.all.iter().zip(&mut times) {
+        match &self.all {
+            Some(known) if known != scopes => {
+                let all = known.union(scopes);
+                let mut times: Vec<_> = self.timed().map(|(_, since)| since).collect();
+                times.resize(all.len(), now);
+                for (scope, since) in all.iter().zip(&mut times) {
                     if scopes.contains(scope) {
                         *since = now;
                     }
                 }
-                scoped.times = times;
+                self.all = Some(all);
+                self.times = Some(Box::new(Times(times)));
             }
-            Some(_) | None => self.replace(scopes, now),
+            Some(_) => {
+                self.last = now;
+                self.times = None;
+            }
+            None => self.replace(scopes, now),
         }
     }
 
     /// Replaces what was demanded before.
     pub(crate) fn replace(&mut self, scopes: &Scopes, now: MonoMillis) {
-        let demanded = Scoped {
-            all: scopes.clone(),
+        *self = Self {
+            all: Some(scopes.clone()),
             last: now,
-            times: Vec::new(),
+            times: None,
         };
-        match &mut self.0 {
-            Some(scoped) => **scoped = demanded,
-            None => self.0 = Some(Box::new(demanded)),
-        }
     }
 
     /// Drops what was demanded longer ago than attempts are remembered.
     pub(crate) fn forget_old(&mut self, now: MonoMillis) {
-        let all = self.recent_with(&Scopes::default(), now);
-        if let Some(scoped) = &mut self.0 {
-            scoped.times.retain(|since| is_recent(*since, now));
-            scoped.all = all;
+        let recent = self.recent_with(&Scopes::default(), now);
+        if self.all.is_none() || recent.is_empty() {
+            return self.clear();
         }
-        if self.all().is_some_and(Scopes::is_empty) {
-            self.clear();
+        self.all = Some(recent);
+        if let Some(times) = &mut self.times {
+            times.0.retain(|since| is_recent(*since, now));
         }
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0 = None;
+        *self = Self::default();
     }
 }
 

@@ -1,24 +1,28 @@
 //! Tickets: each result belongs to the action it was created from, at most once.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Ties a result to one action of one machine. Not `Clone`: an action has at most one result.
 pub(crate) struct Ticket {
-    owner: Arc<Owner>,
+    owner: Owner,
     id: u64,
 }
 
-/// The identity of a machine, compared by address.
-#[derive(Debug)]
-pub(crate) struct Owner;
+/// The number of a machine, which no other machine of the process has. It tells machines apart, and no output depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner(usize);
+
+impl Owner {
+    pub(crate) fn new() -> Self {
+        static MACHINES: AtomicUsize = AtomicUsize::new(0);
+        Self(MACHINES.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 impl Ticket {
-    pub(crate) fn new(owner: &Arc<Owner>, id: u64) -> Self {
-        Self {
-            owner: Arc::clone(owner),
-            id,
-        }
+    pub(crate) fn new(owner: Owner, id: u64) -> Self {
+        Self { owner, id }
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -26,8 +30,8 @@ impl Ticket {
     }
 
     /// Returns true if this machine issued the ticket (H03).
-    pub(crate) fn is_of(&self, owner: &Arc<Owner>) -> bool {
-        Arc::ptr_eq(&self.owner, owner)
+    pub(crate) fn is_of(&self, owner: Owner) -> bool {
+        self.owner == owner
     }
 }
 

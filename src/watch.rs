@@ -1,5 +1,6 @@
 //! The requests of the current attempt, from which a failure names those of its stage.
 
+use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
@@ -7,14 +8,15 @@ use crate::action::Purpose;
 use crate::error::{Seen, Stage};
 use crate::event::Outcome;
 use crate::wire::text::Untrusted;
-use crate::wire::url::WebUrl;
 
 /// The number of responses that are kept for a failure; the latest ones.
 const MAX_SEEN: usize = 8;
 
 /// A request with its response, as it is remembered until a failure needs it.
 struct Exchange {
-    url: WebUrl,
+    /// The action that asks, until it is answered.
+    asked: Option<u64>,
+    url: Bytes,
     purpose: Purpose,
     status: Option<u16>,
     content_type: Option<HeaderValue>,
@@ -23,8 +25,9 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn of(url: WebUrl, purpose: Purpose) -> Self {
+    fn of(id: u64, url: Bytes, purpose: Purpose) -> Self {
         Self {
+            asked: Some(id),
             url,
             purpose,
             status: None,
@@ -64,7 +67,7 @@ impl Exchange {
             text.map(Untrusted::new)
         };
         Seen {
-            url: self.url.as_str().into(),
+            url: String::from_utf8_lossy(&self.url).into(),
             status: self.status,
             content_type: text(&self.content_type),
             content_encoding: text(&self.content_encoding),
@@ -94,27 +97,24 @@ impl Exchange {
 /// The requests of the current attempt.
 #[derive(Default)]
 pub(crate) struct Watch {
-    /// The request without an answer so far: the last one of the list.
-    asked: Option<u64>,
+    /// Only the last request may be without an answer.
     seen: Vec<Exchange>,
 }
 
 impl Watch {
-    pub(crate) fn asks(&mut self, id: u64, url: WebUrl, purpose: Purpose) {
-        if self.asked.replace(id).is_some() {
-            self.seen.pop();
-        }
+    pub(crate) fn asks(&mut self, id: u64, url: Bytes, purpose: Purpose) {
+        self.seen.pop_if(|last| last.asked.is_some());
         if self.seen.len() == MAX_SEEN {
             self.seen.remove(0);
         }
-        self.seen.push(Exchange::of(url, purpose));
+        self.seen.push(Exchange::of(id, url, purpose));
     }
 
     /// Records the response to a request.
     pub(crate) fn answered(&mut self, id: u64, outcome: &Outcome) {
-        if self.asked.take_if(|asked| *asked == id).is_some()
-            && let Some(last) = self.seen.last_mut()
-        {
+        let last = self.seen.last_mut();
+        if let Some(last) = last.filter(|last| last.asked == Some(id)) {
+            last.asked = None;
             last.answered(outcome);
         }
     }
@@ -126,12 +126,8 @@ impl Watch {
 
     /// Returns the answered requests that belong to a failure at this stage.
     pub(crate) fn at(&self, stage: Stage) -> Vec<Seen> {
-        let answered = self
-            .seen
-            .len()
-            .saturating_sub(usize::from(self.asked.is_some()));
-        let of_stage = self.seen.iter().take(answered);
-        let of_stage = of_stage.filter(|seen| seen.belongs_to(stage));
+        let answered = self.seen.iter().filter(|seen| seen.asked.is_none());
+        let of_stage = answered.filter(|seen| seen.belongs_to(stage));
         of_stage.map(Exchange::seen).collect()
     }
 }

@@ -131,7 +131,7 @@ impl Standing {
         if config.is_expected(own, issuer) {
             Self::Listed
         } else {
-            Self::LeftFor(config.expected_issuer(own).0)
+            Self::LeftFor(config.expected_issuer(own).0.clone())
         }
     }
 }
@@ -197,7 +197,7 @@ impl Account {
 
     /// Returns true if all these scopes were requested or granted.
     pub(crate) fn has_scopes(&self, scopes: &Scopes) -> bool {
-        self.requested.union(&self.granted).covers(scopes)
+        self.requested.covers(scopes) || self.requested.union(&self.granted).covers(scopes)
     }
 
     /// Returns those of the scopes that were requested or granted before.

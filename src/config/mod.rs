@@ -373,14 +373,12 @@ impl Config {
     }
 
     /// Returns the issuer that the metadata of a listed entry must name (QUIRK-02).
-    pub(crate) fn expected_issuer(&self, entry: &IssuerId) -> (IssuerId, SlashRule) {
-        self.pins
-            .iter()
-            .find(|pin| *pin.entry == *entry.as_str())
-            .map_or_else(
-                || (entry.clone(), self.slash_rule()),
-                |pin| (pin.issuer.clone(), SlashRule::Exact),
-            )
+    pub(crate) fn expected_issuer<'a>(&'a self, entry: &'a IssuerId) -> (&'a IssuerId, SlashRule) {
+        let pin = self.pins.iter().find(|pin| *pin.entry == *entry.as_str());
+        match pin {
+            Some(pin) => (&pin.issuer, SlashRule::Exact),
+            None => (entry, self.slash_rule()),
+        }
     }
 
     /// Returns the entry whose metadata names this issuer: the one mapped to it, or the issuer itself.
@@ -412,7 +410,7 @@ impl Config {
     /// Returns true when metadata fetched for an entry may name this issuer (META-08).
     pub(crate) fn is_expected(&self, entry: &IssuerId, named: &IssuerId) -> bool {
         let (expected, slash) = self.expected_issuer(entry);
-        expected == *named
+        expected == named
             || slash == SlashRule::TolerateOne && expected.same_but_slash(named.as_str())
     }
 }

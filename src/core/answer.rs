@@ -144,8 +144,10 @@ impl Core {
         self.emit(Action::NeedUser(need));
     }
 
-    /// Asks for the user in the middle of an authorization: the next `Authorize` continues it, for the same reason.
+    /// Asks for the user in the middle of an authorization: the next `Authorize` continues it, for the same reason. An operation
+    /// that waits for a redirect waits on until that one is replaced.
     pub(crate) fn need_consent(&mut self, why: Why, operation: Option<Operation>, wish: Wish) {
+        let operation = operation.filter(|_| self.waits_at().is_none());
         let beside = self.held.is_usable(self.now);
         self.memory.question.ask_for(wish, beside);
         self.put(why, operation);

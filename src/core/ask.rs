@@ -30,7 +30,7 @@ impl Core {
             id: self.next_id,
             until: self.now.mono.plus(wait),
         };
-        (Ticket::new(&self.owner, self.next_id), ask)
+        (Ticket::new(self.owner, self.next_id), ask)
     }
 
     /// Emits an HTTP request; the only way to do so, at the cost of a permit.

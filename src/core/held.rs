@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::account::{Account, Issuance, Tokens, Validity};
-use crate::budget::LEASE_TIME;
+use crate::budget::{JUST_READ, LEASE_TIME};
 use crate::grant::CLOCK_SKEW_MILLIS;
 use crate::issuer::AtIssuer;
 use crate::secret::Secret;
@@ -12,10 +12,6 @@ use crate::slot::{AuthorizationId, Revision};
 use crate::suspended::Unsaved;
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
-
-/// How long the contents of the account slot count as those that a user's request was made beside. Within that time no user
-/// completes a sign-in at another instance and requests one here.
-const JUST_READ: Duration = Duration::from_secs(1);
 
 /// The known contents of the account slot.
 #[derive(Default)]
@@ -99,6 +95,11 @@ impl Held {
             known_at: now,
             ..Self::default()
         }
+    }
+
+    /// Returns true if the token was authorized at this time.
+    pub(crate) fn was_authorized_at(&self, now: MonoMillis) -> bool {
+        self.proof == Proof::Authorized(now)
     }
 
     /// Returns true if the slot was read a moment ago, so that it still holds this account.

@@ -35,7 +35,7 @@ pub(crate) struct Core {
     pub(crate) now: Moment,
     /// Counts events, to tell whether data was read during the current one.
     pub(crate) event: NonZeroU64,
-    pub(crate) owner: Arc<Owner>,
+    pub(crate) owner: Owner,
     next_id: u64,
     /// The event in which `Ready` was last emitted.
     said_ready: Option<NonZeroU64>,
@@ -60,7 +60,7 @@ impl Core {
             identity,
             now,
             event: NonZeroU64::MIN,
-            owner: Arc::new(Owner),
+            owner: Owner::new(),
             next_id: 0,
             said_ready: None,
             outbox: VecDeque::new(),

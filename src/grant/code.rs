@@ -18,6 +18,7 @@ use crate::wire::scopes::Scopes;
 use crate::wire::text::{Untrusted, all_bytes, cut};
 use crate::wire::token::OAuthError;
 use crate::wire::url::{UrlPolicy, WebUrl};
+use crate::wire::url_text::UrlText;
 
 use super::{Client, RequestError, TokenGrant};
 
@@ -75,7 +76,7 @@ impl Redirected {
     /// Returns the URL of the complete authorization request.
     pub(crate) fn redirect_url(
         &self,
-        endpoint: &WebUrl,
+        endpoint: UrlText<'_>,
         settings: &IssuerSettings,
     ) -> Result<String, RequestError> {
         let replaced = own_query(endpoint)? && self.0.resource.sent;
@@ -88,7 +89,7 @@ impl Redirected {
     /// Returns the URL with a reference to the pushed request (RFC 9126 section 4).
     pub(crate) fn reference_url(
         &self,
-        endpoint: &WebUrl,
+        endpoint: UrlText<'_>,
         reference: &str,
     ) -> Result<String, RequestError> {
         let pushed = own_query(endpoint)?;
@@ -178,7 +179,7 @@ pub(crate) fn is_same_browser(
 }
 
 /// Returns true if the endpoint's query contains `resource`; no other parameter of the client may occur there.
-fn own_query(endpoint: &WebUrl) -> Result<bool, RequestError> {
+fn own_query(endpoint: UrlText<'_>) -> Result<bool, RequestError> {
     let mut has_resource = false;
     for pair in pairs(endpoint.query().unwrap_or_default()) {
         let (name, _) = pair.map_err(|_| RequestError::Reserved(Untrusted::new("%")))?;
@@ -193,7 +194,7 @@ fn own_query(endpoint: &WebUrl) -> Result<bool, RequestError> {
 
 /// Returns the endpoint's URL up to where parameters are added, in a buffer with space for them, on request without its
 /// own `resource` (RES-08).
-fn before_parameters(endpoint: &WebUrl, without_resource: bool, space: usize) -> String {
+fn before_parameters(endpoint: UrlText<'_>, without_resource: bool, space: usize) -> String {
     let (place, query) = cut(endpoint.as_str(), b'?');
     let query = query.unwrap_or_default();
     let mut url = String::with_capacity(endpoint.as_str().len().saturating_add(space));

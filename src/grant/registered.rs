@@ -52,11 +52,11 @@ impl Registration {
     pub(crate) fn lacks(&self, scopes: &Scopes, refused: bool) -> Scopes {
         let known = match (&self.scopes, refused) {
             (Some(RegisteredScopes::Named(known)), _)
-            | (Some(RegisteredScopes::Asked(known)), true) => known.clone(),
-            (None, true) => Scopes::default(),
+            | (Some(RegisteredScopes::Asked(known)), true) => known,
+            (None, true) => Scopes::none(),
             (Some(RegisteredScopes::Asked(_)) | None, false) => return Scopes::default(),
         };
-        scopes.minus(&known).minus(&self.left_out)
+        scopes.minus(known).less(&self.left_out)
     }
 
     /// Returns the registered or requested scopes.

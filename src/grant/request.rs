@@ -17,7 +17,7 @@ use crate::wire::text::Untrusted;
 impl<G: TokenGrant> AtIssuer<G> {
     /// Returns this server's endpoint for the value.
     pub(crate) fn endpoint(&self) -> Option<CredentialEndpoint<'_>> {
-        self.server().facts().endpoints.get(G::ENDPOINT)
+        self.server().endpoint(G::ENDPOINT)
     }
 
     /// Returns true if a response came from that endpoint (H07).
@@ -76,7 +76,7 @@ impl AtIssuer<()> {
     }
 
     fn registration_endpoint(&self) -> Option<CredentialEndpoint<'_>> {
-        self.server().facts().endpoints.get(Endpoint::Registration)
+        self.server().endpoint(Endpoint::Registration)
     }
 
     /// Returns the client that this server has just registered.
@@ -89,7 +89,7 @@ impl AtIssuer<Redirected> {
     /// Returns the URL of the authorization request at this server's authorization endpoint (AUTHZ-01,
     /// AUTHZ-02).
     pub(crate) fn redirect_url(&self, settings: &IssuerSettings) -> Result<String, RequestError> {
-        let Some(endpoint) = &self.server().facts().authorization_endpoint else {
+        let Some(endpoint) = self.server().facts().endpoints.authorization() else {
             return Err(RequestError::NoEndpoint);
         };
         self.held().redirect_url(endpoint, settings)
@@ -97,7 +97,7 @@ impl AtIssuer<Redirected> {
 
     /// Returns the URL of that endpoint with a reference to a pushed request.
     pub(crate) fn reference_url(&self, reference: &str) -> Result<String, RequestError> {
-        let Some(endpoint) = &self.server().facts().authorization_endpoint else {
+        let Some(endpoint) = self.server().facts().endpoints.authorization() else {
             return Err(RequestError::NoEndpoint);
         };
         self.held().reference_url(endpoint, reference)

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::wire::url::{UrlFlaw, UrlPolicy, WebUrl, split};
+use crate::wire::url::{UrlFlaw, UrlPolicy, split};
+use crate::wire::url_text::UrlText;
 
 /// An issuer identifier, kept as the exact text and compared byte by byte (META-09, META-11).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,7 +46,7 @@ impl IssuerId {
     }
 
     /// Returns true if an endpoint is on the issuer's origin.
-    pub(crate) fn is_at_origin_of(&self, endpoint: &WebUrl) -> bool {
+    pub(crate) fn is_at_origin_of(&self, endpoint: UrlText<'_>) -> bool {
         endpoint.is_on(self.origin())
     }
 

@@ -8,7 +8,7 @@ mod server;
 mod settings;
 
 pub(crate) use at::{AtIssuer, IssuerBound};
-pub(crate) use endpoint::{CredentialEndpoint, CredentialEndpoints, Endpoint, SecretOrigins};
+pub(crate) use endpoint::{CredentialEndpoint, Endpoint, Endpoints, SecretOrigins};
 pub use id::{IssuerFlaw, IssuerId};
 pub(crate) use request::{Body, Outgoing, RequestHeaders, bearer, bound, stored_bearer};
 pub(crate) use server::{Audience, Facts, Server, SlashRule};

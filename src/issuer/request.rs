@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use super::CredentialEndpoint;
 use crate::secret::Cleared;
 use crate::wire::token::AccessToken;
-use crate::wire::url::WebUrl;
+use crate::wire::url_text::RequestUrl;
 
 /// The headers of every request, by what the request carries. They are made once: a copy costs half as much.
 #[derive(Clone, Debug)]
@@ -57,22 +57,22 @@ impl RequestHeaders {
             Body::Form => &self.form,
             Body::Json => &self.json,
         };
-        let mut request = request(Method::POST, endpoint.url().to_uri(), headers, body);
+        let RequestUrl { uri, text: url } = endpoint.to_request_url();
+        let mut request = request(Method::POST, uri, headers, body);
         if let Some(mut authorization) = authorization {
             authorization.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        let url = endpoint.url().clone();
         Outgoing { url, request }
     }
 
     /// Returns a discovery request, without credentials, cookies and user data (DISC-07, META-06, SEC-12).
     pub(crate) fn discovery(
         &self,
-        url: WebUrl,
-        uri: Uri,
+        url: RequestUrl,
         protocol_version: Option<&HeaderValue>,
     ) -> Outgoing {
+        let RequestUrl { uri, text: url } = url;
         let mut request = request(Method::GET, uri, &self.discovery, Bytes::new());
         if let Some(version) = protocol_version {
             let headers = request.headers_mut();
@@ -82,9 +82,9 @@ impl RequestHeaders {
     }
 }
 
-/// A request to be sent, with its URL.
+/// A request to be sent, with the text of its URL.
 pub(crate) struct Outgoing {
-    pub(crate) url: WebUrl,
+    pub(crate) url: Bytes,
     /// Boxed, because it is handed on often.
     pub(crate) request: Box<Request<Bytes>>,
 }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::endpoint::{CredentialEndpoints, TokenEndpointMoved};
+use super::endpoint::{Endpoints, TokenEndpointMoved};
 use super::{AssertionAudience, Endpoint, IssuerId, IssuerSettings};
 use crate::frame::Opened;
 use crate::time::UnixMillis;
 use crate::wire::reserved::reserved_in_query;
 use crate::wire::server::ServerDocument;
 use crate::wire::text::Untrusted;
-use crate::wire::url::{UrlFlaw, UrlPolicy, WebUrl};
+use crate::wire::url::{UrlFlaw, UrlPolicy};
+use crate::wire::url_text::CheckedUrl;
 use crate::wire::words::{
     AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
     SigningAlgorithm, Words,
@@ -49,9 +50,7 @@ pub(crate) struct Facts {
     pub(crate) source: ServerSource,
     /// The time until which the metadata is fresh (META-18, REFR-11).
     pub(crate) fresh_until: UnixMillis,
-    pub(crate) authorization_endpoint: Option<WebUrl>,
-    /// The endpoints that receive credentials.
-    pub(crate) endpoints: CredentialEndpoints,
+    pub(crate) endpoints: Endpoints,
     pub(crate) requires_par: bool,
     pub(crate) advertises_iss: bool,
     pub(crate) supports_cimd: bool,
@@ -149,20 +148,22 @@ impl Server {
             });
         };
         let origin = asked.origin();
-        let endpoint =
-            |member, text: Option<&str>| match text {
-                None => Ok(None),
-                Some(text) => policy.check_beside(origin, text).map(Some).map_err(|flaw| {
-                    MetadataFlaw::Endpoint {
-                        member,
-                        got: Untrusted::new(text),
-                        flaw,
-                    }
-                }),
-            };
+        let endpoint = |member, text| match text {
+            None => Ok(None),
+            Some(text) => {
+                let found = policy.judge_beside(origin, text);
+                let flawed = |flaw| MetadataFlaw::Endpoint {
+                    member,
+                    got: Untrusted::new(text),
+                    flaw,
+                };
+                found.map(Some).map_err(flawed)
+            }
+        };
         let for_credentials = |of: Endpoint, text| {
             let found = endpoint(of.member(), text)?;
-            match found.as_ref().and_then(reserved_in_query) {
+            let url = found.as_ref().map(CheckedUrl::borrowed);
+            match url.and_then(reserved_in_query) {
                 Some(name) => Err(MetadataFlaw::Parameter {
                     member: of.member(),
                     name: Untrusted::new(&name),
@@ -172,15 +173,13 @@ impl Server {
         };
         let token_endpoint = for_credentials(Endpoint::Token, document.token_endpoint.get())?
             .ok_or(MetadataFlaw::NoTokenEndpoint)?;
+        let authorization = document.authorization_endpoint.get();
+        let authorization = endpoint("authorization_endpoint", authorization)?;
         Ok(Self(Arc::new(Facts {
             issuer,
             source,
             fresh_until,
-            authorization_endpoint: endpoint(
-                "authorization_endpoint",
-                document.authorization_endpoint.get(),
-            )?,
-            endpoints: CredentialEndpoints::with(token_endpoint, |further| match further {
+            endpoints: Endpoints::with(token_endpoint, authorization, |further| match further {
                 Endpoint::Token => Ok(None),
                 Endpoint::Registration => {
                     for_credentials(further, document.registration_endpoint.get())
@@ -215,13 +214,16 @@ impl Server {
 
     /// Returns the default endpoints of revision 2025-03-26, at the MCP server's origin (LEG-06).
     pub(crate) fn legacy_defaults(base: &IssuerId, policy: &UrlPolicy) -> Result<Self, UrlFlaw> {
-        let endpoint = |path: &str| policy.check(&[base.as_str(), path].concat());
+        let endpoint = |path: &str| {
+            let url = policy.check(&[base.as_str(), path].concat());
+            url.map(CheckedUrl::Canonical)
+        };
+        let (authorization, token) = (endpoint("/authorize")?, endpoint("/token")?);
         Ok(Self(Arc::new(Facts {
             issuer: base.clone(),
             source: ServerSource::LegacyDefaults,
             fresh_until: UnixMillis::MAX,
-            authorization_endpoint: Some(endpoint("/authorize")?),
-            endpoints: CredentialEndpoints::with(endpoint("/token")?, |further| match further {
+            endpoints: Endpoints::with(token, Some(authorization), |further| match further {
                 Endpoint::Registration => endpoint("/register").map(Some),
                 Endpoint::Token
                 | Endpoint::Revocation
@@ -258,9 +260,9 @@ impl Server {
             return Err(TokenEndpointMoved);
         }
         let (endpoints, moved) = self.0.endpoints.followed_by(&now.0.endpoints)?;
-        if moved.is_empty() {
+        let Some(endpoints) = endpoints else {
             return Ok((now.clone(), moved));
-        }
+        };
         let facts = Facts {
             endpoints,
             ..(*now.0).clone()
@@ -273,7 +275,6 @@ impl Server {
         let (own, other) = (self.facts(), other.facts());
         own.issuer == other.issuer
             && own.source == other.source
-            && own.authorization_endpoint == other.authorization_endpoint
             && own.endpoints == other.endpoints
             && own.requires_par == other.requires_par
             && own.advertises_iss == other.advertises_iss
@@ -282,7 +283,7 @@ impl Server {
     /// Returns the audience of an assertion. A token endpoint on another origin may belong to another server, which
     /// would accept the assertion: the issuer is named instead (B03).
     pub(crate) fn audience(&self, wanted: AssertionAudience) -> &str {
-        let endpoint = self.0.endpoints.token();
+        let endpoint = self.token_endpoint();
         match wanted {
             AssertionAudience::TokenEndpoint if self.issuer().is_origin(endpoint.origin()) => {
                 endpoint.as_str()

@@ -65,7 +65,9 @@ impl AuthMachine {
         let queued = self.inbox.len();
         self.inbox
             .retain(|trigger| !matches!(trigger, Trigger::Authorize(_)));
-        let queued = self.inbox.len() < queued;
+        let then = self.work.then();
+        let behind = then.and_then(|then| then.take_if(|then| then.is_of_a_person()));
+        let queued = self.inbox.len() < queued || behind.is_some();
         self.end_waiting(Cause::Abandoned);
         if let Some(operation) = self.work.attempt() {
             let failure = abandoned(operation.cloned());
@@ -101,16 +103,17 @@ impl AuthMachine {
 
     /// Ends what waits at a sign-out: an authorization, and every operation under its own name.
     fn answer_all(&mut self) {
+        let clicks =
+            |trigger: &Trigger| trigger.is_of_a_person() || trigger.completes_an_authorization();
+        let then = self.work.then().and_then(|then| then.as_deref());
+        let behind = then.is_some_and(clicks);
         let queued = self.inbox.iter();
-        let clicks = |trigger: &Trigger| {
-            let click = matches!(trigger, Trigger::Authorize(_) | Trigger::Renewed(_));
-            click || trigger.completes_an_authorization()
-        };
         let asked = self.work.attempt().map(Option::<&Operation>::cloned);
         let person = self.core.callers.has_person();
         let asked = asked.or(person.then_some(None)).or_else(|| {
             let under_way = self.work.completes_an_authorization();
-            let click = under_way || queued.clone().any(clicks) || self.core.waits_at().is_some();
+            let click = under_way || behind || queued.clone().any(clicks);
+            let click = click || self.core.waits_at().is_some();
             click.then(|| self.core.memory.operation.clone())
         });
         let mut waiting = self.core.callers.leave();

@@ -78,7 +78,7 @@ impl AuthMachine {
                     if !at_rest && self.prepares() {
                         judged.joins(&mut self.core);
                     }
-                    self.queue(Trigger::Challenged(Box::new(judged)));
+                    self.queue(Trigger::Challenged(judged));
                 }
             }
             Event::Wanted(operation) => self.queue(Trigger::Wanted(operation)),
@@ -188,7 +188,7 @@ impl AuthMachine {
     fn loaded(&mut self, Loaded { ticket, found }: Loaded) {
         if self.is_pending(&ticket) {
             self.step(|work, core| work.loaded(core, found));
-        } else if ticket.is_of(&self.core.owner)
+        } else if ticket.is_of(self.core.owner)
             && let Some(attempt) = self.work.uncounted()
             && let Some(early) = attempt.early.as_mut()
             && early.ask.id == ticket.id()
@@ -200,7 +200,7 @@ impl AuthMachine {
     fn persisted(&mut self, Persisted { ticket, outcome }: Persisted) {
         if let Work::SavingBoth(state) = &mut self.work
             && state.pending.ask.id == ticket.id()
-            && ticket.is_of(&self.core.owner)
+            && ticket.is_of(self.core.owner)
         {
             state.recorded(outcome);
         } else {
@@ -231,12 +231,12 @@ impl AuthMachine {
     /// Returns true for the ticket of the action whose result the work awaits.
     fn is_pending(&self, ticket: &Ticket) -> bool {
         let is_its = |ask: &Ask| ask.id == ticket.id();
-        self.work.ask().is_some_and(is_its) && ticket.is_of(&self.core.owner)
+        self.work.ask().is_some_and(is_its) && ticket.is_of(self.core.owner)
     }
 
     /// Takes the request that a sign-out or a time limit left behind with this ticket.
     fn parting(&mut self, ticket: &Ticket) -> Option<Parting> {
-        let id = ticket.is_of(&self.core.owner).then(|| ticket.id())?;
+        let id = ticket.is_of(self.core.owner).then(|| ticket.id())?;
         self.core.parted(id)
     }
 

@@ -86,14 +86,18 @@ impl AuthMachine {
         {
             return waits.join(click);
         }
+        let behind = self.work.then().and_then(Option::as_deref_mut);
+        if let Some(waits) = behind.and_then(Trigger::click) {
+            return waits.join(click);
+        }
         let wanted = &click.authorization;
         let config = self.core.identity.config();
         let elsewhere = match self.work.uncounted() {
             Some(attempt) => {
                 attempt.wish = attempt.wish.joined_by(click.wish());
-                !attempt.way.is_that_of(wanted, config)
+                !attempt.serves(wanted, config)
             }
-            None => !self.work.comes_back_to(wanted, config),
+            None => !self.work.serves(wanted, config),
         };
         // A device code is shown again for it, between two polls.
         let polls = matches!(self.work, Work::Polling(_));

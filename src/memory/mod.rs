@@ -6,7 +6,7 @@ mod rest;
 
 use std::num::NonZeroU64;
 
-use crate::budget::{Budget, DOCUMENTS_RELIED_ON, FAILURE_MEMORY};
+use crate::budget::{Budget, DOCUMENTS_RELIED_ON, FAILURE_MEMORY, JUST_READ};
 use crate::clients::Clients;
 use crate::demanded::Demanded;
 use crate::error::Cause;
@@ -126,6 +126,18 @@ impl Memory {
         before.is_some_and(|before| !before.says_the_same(facts))
     }
 
+    /// Returns true if the resource's metadata was read a moment ago, and the account slot records what it said.
+    pub(crate) fn has_just_read_the_resource(&self, now: MonoMillis) -> bool {
+        let read = self.resource.as_ref();
+        let recent = read.is_some_and(|read| now < read.0.plus(JUST_READ));
+        recent && self.has_recorded_the_move()
+    }
+
+    /// Returns true unless the account slot does not say yet that the resource has left the account's issuer.
+    pub(crate) fn has_recorded_the_move(&self) -> bool {
+        self.left.as_ref().is_none_or(|left| left.durable)
+    }
+
     /// Returns the memory of a machine whose user has signed out: facts about registrations and the resource stay.
     pub(crate) fn after_sign_out(&mut self) -> Self {
         Self {
@@ -193,7 +205,8 @@ impl Memory {
         self.rest = Rest::default();
         self.renewal_refused = None;
         self.believe();
-        if self.question.signed_in(has_all) {
+        // An `Authorize` that waits may have agreed to what this token lacks.
+        if self.question.signed_in(has_all) && has_all {
             self.demanded.clear();
         }
         self.offered = None;

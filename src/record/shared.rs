@@ -6,14 +6,12 @@ use super::known::Known;
 use super::text::Text;
 use crate::frame::{Opened, RecordFlaw};
 use crate::grant::{AssertionKey, Client, ClientMethod, ClientOrigin, Resource};
-use crate::issuer::{
-    BasicEncoding, CredentialEndpoint, CredentialEndpoints, Endpoint, Facts, IssuerId, Server,
-    ServerSource,
-};
+use crate::issuer::{BasicEncoding, Endpoint, Endpoints, Facts, IssuerId, Server, ServerSource};
 use crate::key::KeyBinding;
 use crate::time::UnixMillis;
 use crate::wire::json_writer::JsonWriter;
-use crate::wire::url::{UrlPolicy, WebUrl};
+use crate::wire::url::UrlPolicy;
+use crate::wire::url_text::UrlText;
 use crate::wire::words::{
     AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
     SigningAlgorithm,
@@ -67,16 +65,14 @@ pub(super) struct ServerRecord<'a> {
 /// Writes a server snapshot as a JSON object.
 pub(super) fn write_server(json: &mut JsonWriter, lead: &'static str, server: &Server) {
     let facts = server.facts();
-    let endpoint = |of| facts.endpoints.get(of).map(CredentialEndpoint::as_str);
+    let endpoints = &facts.endpoints;
+    let endpoint = |of| endpoints.url(of).map(UrlText::as_str);
     json.raw(lead);
     json.word(r#"{"i":""#, facts.issuer.as_str());
     json.word(r#","so":""#, facts.source.as_str());
     json.number(r#","fu":"#, facts.fresh_until.0);
-    json.some_word(
-        r#","ae":""#,
-        facts.authorization_endpoint.as_ref().map(WebUrl::as_str),
-    );
-    json.word(r#","te":""#, facts.endpoints.token().as_str());
+    json.some_word(r#","ae":""#, endpoints.authorization().map(UrlText::as_str));
+    json.some_word(r#","te":""#, endpoint(Endpoint::Token));
     json.some_word(r#","re":""#, endpoint(Endpoint::Registration));
     json.some_word(r#","ve":""#, endpoint(Endpoint::Revocation));
     json.some_word(r#","pe":""#, endpoint(Endpoint::PushedAuthorization));
@@ -113,16 +109,16 @@ impl ServerRecord<'_> {
     ) -> Result<Server, RecordFlaw> {
         let issuer = IssuerId::new(self.issuer, policy).map_err(|_| RecordFlaw::Url)?;
         let origin = issuer.origin();
-        let url = |text: &str| {
-            let url = policy.check_beside(origin, text);
+        let url = |text| {
+            let url = policy.judge_beside(origin, text);
             url.map_err(|_| RecordFlaw::Url)
         };
         let facts = Facts {
             source: self.source,
             fresh_until: UnixMillis(self.fresh_until),
-            authorization_endpoint: self.authorization_endpoint.map(url).transpose()?,
-            endpoints: CredentialEndpoints::restore(
+            endpoints: Endpoints::restore(
                 url(self.token_endpoint)?,
+                self.authorization_endpoint.map(url).transpose()?,
                 |further| {
                     let text = match further {
                         Endpoint::Token => None,

@@ -216,6 +216,13 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
+    /// Returns true when this attempt does what this request wants: it leads the same way, and asks for the scopes that the host
+    /// names.
+    pub(crate) fn serves(&self, wanted: &Authorization, config: &Config) -> bool {
+        let named = |scopes| self.scopes.as_ref().is_some_and(|own| own.covers(scopes));
+        self.way.is_that_of(wanted, config) && wanted.scopes.as_ref().is_none_or(named)
+    }
+
     /// Creates an attempt with a user. A redirect needs a redirect URI, which clients without a user have not.
     pub(crate) fn new(core: &mut Core, click: Click) -> Result<Box<Self>, Failure> {
         let wish = click.wish();
@@ -261,12 +268,10 @@ impl Attempt {
     pub(crate) fn read_early(&mut self, core: &mut Core, entry: &IssuerId) {
         let config = core.config();
         let issuer = config.expected_issuer(entry).0;
-        let begun = self
-            .early
-            .as_ref()
-            .is_some_and(|early| early.is_at(&issuer));
-        if !begun && config.has_no_client_but_a_registration(&issuer) {
-            let slot = self.way.registration_slot(core, &issuer);
+        let begun = self.early.as_ref().is_some_and(|early| early.is_at(issuer));
+        if !begun && config.has_no_client_but_a_registration(issuer) {
+            let slot = self.way.registration_slot(core, issuer);
+            let issuer = issuer.clone();
             self.early = Some(EarlyRead::begin(core, slot, issuer));
         }
     }

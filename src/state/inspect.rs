@@ -4,8 +4,9 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::event::{Authorization, Operation};
 use crate::slot::{Revision, Slot};
-use crate::state::Work;
 use crate::state::attempt::Attempt;
+use crate::state::{Trigger, Work};
+use crate::wire::scopes::Scopes;
 
 impl Work {
     /// Returns true when the work is a pause of a refresh without a lease.
@@ -57,6 +58,17 @@ impl Work {
             | Self::ObtainingAssertion(_) => return None,
         };
         Some(attempt.effort.operation.as_ref())
+    }
+
+    /// The event that continues once this work is done, for work that another event found unfinished.
+    pub(crate) fn then(&mut self) -> Option<&mut Option<Box<Trigger>>> {
+        if let Self::SavingAccount(state) = self {
+            Some(state.then())
+        } else if let Self::Revoking(state) = self {
+            Some(state.then())
+        } else {
+            None
+        }
     }
 
     /// Returns true while an authorization is being prepared whose scopes are not chosen yet.
@@ -151,20 +163,26 @@ impl Work {
         }
     }
 
-    /// Returns false when this state is about to send the user to a redirect whose callback arrives at another browser or
-    /// redirect URI than this request wants.
-    pub(crate) fn comes_back_to(&self, wanted: &Authorization, config: &Config) -> bool {
+    /// Returns true when the attempt of this state does what this request wants: the callback arrives at the same browser and
+    /// redirect URI, and it asks for these scopes. Otherwise the request follows it, and replaces its redirect.
+    pub(crate) fn serves(&self, wanted: &Authorization, config: &Config) -> bool {
+        let asks_for = |requested: &Scopes| {
+            let scopes = wanted.scopes.as_ref();
+            scopes.is_none_or(|scopes| requested.covers(scopes))
+        };
         let redirected = if let Self::SavingBoth(state) = self {
             state.pending.redirected()
         } else if let Self::SavingPending(state) = self {
             state.redirected()
         } else if let Self::Pushing(state) = self {
             state.redirected()
+        } else if let Self::RequestingCode(state) = self {
+            return asks_for(state.requested());
         } else {
             return true;
         };
         let uri = wanted.redirect_uri.as_ref().or(config.redirect_uri());
-        redirected.comes_back_to(uri, wanted.browser.as_ref())
+        redirected.comes_back_to(uri, wanted.browser.as_ref()) && asks_for(&redirected.0.requested)
     }
 
     /// Returns true while the account, or a registration that goes with it, is being erased.

@@ -5,10 +5,12 @@
 //! and every refresh both.
 
 use crate::account::{Account, TokenKind, Tokens};
+use crate::budget::CLOCKS_DIFFER;
 use crate::core::Core;
 use crate::issuer::AtIssuer;
 use crate::slot::AuthorizationId;
 use crate::suspended::{Brings, Sent};
+use crate::time::{UnixMillis, millis};
 
 /// Returns true if another process has refreshed the tokens of this authorization, or has dropped one: an earlier write of them
 /// was done, although it was reported as failed, and their refresh token is spent.
@@ -26,16 +28,20 @@ pub(super) fn continues(held: &AtIssuer<Account>, saved: &AtIssuer<Account>) -> 
 }
 
 /// Returns true if another process has tokens of a later sign-in with the requested scopes, or at another authorization server:
-/// a save that succeeds late does not undo that (ISO-09). `over`: the authorization that was stored when the saved tokens came;
-/// the saved ones replace it, however often its tokens were refreshed.
+/// a save does not undo that (ISO-09). `over`: the authorization that was stored when the saved tokens came; the saved ones
+/// replace it, however often its tokens were refreshed. A sign-in that is dated further in the future than the clocks of two
+/// hosts differ was made before the wall clock was set back.
 pub(super) fn is_newer(
+    core: &Core,
     held: &AtIssuer<Account>,
     saved: &AtIssuer<Account>,
     over: Option<AuthorizationId>,
 ) -> bool {
+    let latest = UnixMillis(core.now.wall.0.saturating_add(millis(CLOCKS_DIFFER)));
     let account = held.held();
     let serves = held.issuer() != saved.issuer() || account.has_scopes(&saved.held().requested);
-    let later = account.signed_in() > saved.held().signed_in();
+    let signed_in = account.signed_in();
+    let later = signed_in > saved.held().signed_in() && signed_in <= Some(latest);
     let replaced = account.authorization.is_some() && account.authorization == over;
     serves && account.tokens.is_some() && later && !replaced
 }

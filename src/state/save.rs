@@ -1,6 +1,6 @@
 //! Commit before use (TOK-16): a token is returned only after the store holds it.
 
-use crate::account::{Account, Standing, TokenKind};
+use crate::account::{Account, RefreshTokenId, Standing, TokenKind};
 use crate::core::{Ask, Core, Lease, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Operation, Persistence};
@@ -57,6 +57,11 @@ impl SavingAccount {
         let by_user = at.held().obtained.is_by_user();
         let forgotten = matches!(kept, Kept::ClientForgotten { .. });
         !late && (forgotten || matches!(kept, Kept::Authorized { .. }) && by_user)
+    }
+
+    /// The event that waits for the write.
+    pub(crate) fn then(&mut self) -> &mut Option<Box<Trigger>> {
+        &mut self.write.then
     }
 
     /// Returns the account, after a sign-out during the write.
@@ -116,6 +121,11 @@ impl SavingAccount {
                 let has_all = core.has_what_was_demanded();
                 core.memory.succeeded(core.held.digest(), now, has_all);
                 let operation = core.memory.operation.clone();
+                // The process was suspended meanwhile: the refresh that is due follows.
+                let renewable = core.held.tokens().is_some_and(|t| t.refresh.is_some());
+                if !usable && renewable && !late && then.is_none() {
+                    return refresh_for_a_person(core);
+                }
                 ready_or_slow(core, Stage::Token, operation, late, then)
             }
             (Kept::Refreshed { mut renewal, .. }, None) if renewal.is_for_others && !late => {
@@ -144,7 +154,8 @@ impl Write {
     fn send(self, core: &mut Core) -> Work {
         core.held.receive(self.at.held().tokens.as_ref(), core.now);
         let lease = self.foreign_lease(core);
-        let at = standing_as_known(core, *self.at, &self.kept);
+        let mut at = self.at;
+        *at = standing_as_known(core, *at, &self.kept);
         let until = lease.map(|lease| lease.until);
         let stored = write_account(&core.identity, &at, until);
         let revision = stored.revision;
@@ -152,7 +163,6 @@ impl Write {
         // A record of a newer version is not replaced: the write expects an empty slot, and conflicts if the record is still there.
         let expected = core.held.revision.filter(|_| !core.held.is_newer);
         let ask = core.persist(slot, expected, Some(stored), None);
-        let at = Box::new(at);
         Work::SavingAccount(SavingAccount {
             ask,
             revision,
@@ -252,17 +262,14 @@ impl Write {
         }
     }
 
-    /// Returns true when another process has refreshed the tokens of this authorization, or, for tokens that are saved late, when
-    /// the stored account is of a later sign-in.
+    /// Returns true when another process has refreshed the tokens of this authorization, or when the stored account is of a later
+    /// sign-in.
     fn is_overtaken(&self, core: &Core) -> bool {
         let Kept::Authorized { over, .. } = self.kept else {
             return false;
         };
         let held = core.held.at.as_ref();
-        held.is_some_and(|held| {
-            let newer = self.late && is_newer(held, &self.at, over);
-            newer || continues(held, &self.at)
-        })
+        held.is_some_and(|held| is_newer(core, held, &self.at, over) || continues(held, &self.at))
     }
 
     /// Notes the account in the slot as the one that this authorization replaces: a later try decides the same, whatever the
@@ -274,9 +281,18 @@ impl Write {
         self
     }
 
-    /// Adopts the account that another process wrote.
-    fn gives_way(self, core: &mut Core) -> Step {
+    /// Adopts the account that another process wrote. A refresh token that this answer has replaced is spent.
+    fn gives_way(mut self, core: &mut Core) -> Step {
         let usable = core.held.is_usable(core.now);
+        if let Kept::Refreshed { renewal, sent } = &mut self.kept
+            && !self.at.held().has_refresh(&sent.token)
+        {
+            let renewal = match self.then.as_deref_mut() {
+                Some(Trigger::Renew(waits)) => waits,
+                Some(_) | None => renewal,
+            };
+            renewal.spent.push(RefreshTokenId::of(&sent.token));
+        }
         match (self.kept, self.then) {
             (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None)
                 if !self.late =>
@@ -288,10 +304,10 @@ impl Write {
             (Kept::ClientForgotten { after, .. }, then) if !usable && is_of_a_caller(&then) => {
                 after.run(core)
             }
-            (Kept::Authorized { .. }, None) if !usable => {
-                let operation = core.memory.operation.clone();
-                Renewal::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
-            }
+            (Kept::Authorized { .. }, None) if !usable => match self.late {
+                true => done(),
+                false => refresh_for_a_person(core),
+            },
             (
                 Kept::Refreshed { .. }
                 | Kept::Dropped { .. }
@@ -378,13 +394,23 @@ fn ready_or_slow(
     resume(core, then)
 }
 
-/// Emits `Ready`. While a caller waits for the write, emits it only if another caller is served: the stored token may still be the
-/// one with which the waiting caller was refused.
+/// Emits `Ready`. While an event waits for the write that this token may not serve, emits it only if another caller is served: the
+/// stored token may still be the one with which the waiting caller was refused, or lack what the user has agreed to.
 fn ready_for(core: &mut Core, then: &Option<Box<Trigger>>) {
     match then {
         Some(then) if then.is_of_a_caller() => core.serve_others(),
+        Some(then) if then.is_of_a_person() && !then.is_served_by_a_save(core) => {
+            core.serve_others();
+        }
         Some(_) | None => core.ready(),
     }
+}
+
+/// Refreshes the stored token after a sign-in, whose tokens have expired or gave way to others that have.
+fn refresh_for_a_person(core: &mut Core) -> Step {
+    let operation = core.memory.operation.clone();
+    core.callers.person_waits();
+    Renewal::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
 }
 
 /// Returns true when no event waits for the write, or one that asks for a token.

@@ -2,7 +2,7 @@
 
 use crate::core::Core;
 use crate::suspended::{Came, Elsewhere, Obtaining, Renewal, Renewed};
-use crate::wish::Click;
+use crate::wish::{Click, Wish};
 
 impl Renewal {
     /// Returns true when the stored token satisfies the request.
@@ -70,6 +70,13 @@ impl Renewed {
 /// Returns true when a token has come since the question for want of one that this authorization answers.
 pub(crate) fn came_too_late(core: &Core, click: &Click) -> bool {
     click.lacks_a_token && is_enough(core, click)
+}
+
+/// Returns true when the token that was just saved serves an authorization that waited for the save: it answers the question, or
+/// the person was not told yet that an earlier sign-in has succeeded, and asks for no more than it brought.
+pub(crate) fn is_served_by_a_save(core: &Core, click: &Click) -> bool {
+    let repeats = click.wish() == Wish::Person && core.held.was_authorized_at(core.now.mono);
+    came_too_late(core, click) || repeats && is_enough(core, click)
 }
 
 /// Returns true when the stored token suffices for what an authorization requests.

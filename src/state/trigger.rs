@@ -8,6 +8,7 @@ use crate::grant::CodeGrant;
 use crate::issuer::AtIssuer;
 use crate::secret::Secret;
 use crate::state::challenge::read::Judged;
+use crate::state::served::is_served_by_a_save;
 use crate::state::{Next, Step, done};
 use crate::suspended::{Elsewhere, Leaving, Obtaining, Renewal, Renewed};
 use crate::wire::callback::Callback;
@@ -15,7 +16,7 @@ use crate::wish::Click;
 
 /// A queued cause of work.
 pub(crate) enum Trigger {
-    Challenged(Box<Judged>),
+    Challenged(Judged),
     Wanted(Operation),
     Authorize(Box<Click>),
     /// The pending authorization has ended, or requests too few scopes.
@@ -149,14 +150,17 @@ impl Trigger {
         matches!(self, Self::Redeem(_) | Self::TakenElsewhere(_))
     }
 
-    /// Returns true when any usable token is what it wants.
-    pub(crate) fn is_content_with_any_token(&self) -> bool {
+    /// Returns true for an authorization request.
+    pub(crate) fn is_of_a_person(&self) -> bool {
+        matches!(self, Self::Authorize(_) | Self::Renewed(_))
+    }
+
+    /// Returns true when the token that was just saved is what it wants.
+    pub(crate) fn is_served_by_a_save(&self, core: &Core) -> bool {
         match self {
-            Self::Wanted(_)
-            | Self::Authorize(_)
-            | Self::Renewed(_)
-            | Self::Obtain(_)
-            | Self::TakenElsewhere(_) => true,
+            Self::Wanted(_) | Self::Obtain(_) | Self::TakenElsewhere(_) => true,
+            Self::Authorize(click) => is_served_by_a_save(core, click),
+            Self::Renewed(renewed) => renewed.is_served(core),
             Self::Challenged(_)
             | Self::CameBack(_)
             | Self::Redeem(_)
@@ -262,7 +266,7 @@ impl Trigger {
 /// Continues with the event that waited for the write, unless its token is there now.
 pub(crate) fn resume(core: &mut Core, then: Option<Box<Trigger>>) -> Step {
     match then {
-        Some(trigger) if !(core.said_ready() && trigger.is_content_with_any_token()) => {
+        Some(trigger) if !(core.said_ready() && trigger.is_served_by_a_save(core)) => {
             Ok(Next::Start(*trigger))
         }
         Some(_) | None => done(),

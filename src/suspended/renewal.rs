@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use crate::account::Naming;
+use crate::account::{Naming, RefreshTokenId};
 use crate::budget::Budget;
 use crate::error::{Cause, Failure};
 use crate::event::Operation;
@@ -41,6 +41,9 @@ pub(crate) struct Renewal {
     pub(crate) naming: Naming,
     /// The access token of the last answer was for other scopes, and was not stored.
     pub(crate) is_for_others: bool,
+    /// The refresh tokens whose answers this renewal has taken, where the answers gave way to another account: they are spent,
+    /// should they be stored again.
+    pub(crate) spent: Vec<RefreshTokenId>,
     /// The server's refusal, reported when the user is needed because of it.
     pub(crate) refusal: Option<Box<Cause>>,
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::form::pairs;
+use super::form::{decode, decode_as, encoded_pairs, pairs};
 use super::pkce::State;
 use super::text::cut;
 use crate::secret::Cleared;
@@ -92,6 +92,11 @@ impl Callback {
 
     /// Checks size and syntax and returns the parameters: the first step of validation (CB-02, CB-03).
     pub(crate) fn parameters(&self) -> Option<Parameters<'_>> {
+        self.parameters_of("")
+    }
+
+    /// Same as [`parameters`](Self::parameters), most likely of this issuer, whose text is then borrowed.
+    pub(crate) fn parameters_of<'a>(&'a self, issuer: &'a str) -> Option<Parameters<'a>> {
         if self.text.as_str().len() > MAX_CALLBACK_BYTES {
             return None;
         }
@@ -100,8 +105,13 @@ impl Callback {
             target,
             ..Parameters::default()
         };
-        for pair in pairs(query) {
-            let (name, value) = pair.ok()?;
+        for (name, value) in encoded_pairs(query) {
+            let name = decode(name).ok()?;
+            let value = match name.as_ref() {
+                "iss" => decode_as(value, issuer),
+                _other => decode(value),
+            };
+            let value = value.ok()?;
             let place = match name.as_ref() {
                 "state" => &mut found.state,
                 "iss" => &mut found.iss,

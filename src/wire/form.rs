@@ -24,6 +24,11 @@ pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// Returns the pairs of a form in order. Only `&` separates pairs; empty ones are skipped.
 pub fn pairs(text: &str) -> impl Iterator<Item = Result<Pair<'_>, FormFlaw>> {
+    encoded_pairs(text).map(|(name, value)| Ok((decode(name)?, decode(value)?)))
+}
+
+/// Same as [`pairs`], as sent.
+pub(crate) fn encoded_pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let (piece, after) = cut(rest?, b'&');
@@ -33,11 +38,11 @@ pub fn pairs(text: &str) -> impl Iterator<Item = Result<Pair<'_>, FormFlaw>> {
     .filter(|piece| !piece.is_empty())
     .map(|piece| {
         let (name, value) = cut(piece, b'=');
-        Ok((decode(name)?, decode(value.unwrap_or_default())?))
+        (name, value.unwrap_or_default())
     })
 }
 
-fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
+pub(crate) fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
     if all_bytes(text.as_bytes(), |byte| (byte != b'%') & (byte != b'+')) {
         return Ok(Cow::Borrowed(text));
     }
@@ -61,6 +66,32 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
         .map_err(|_| FormFlaw::Utf8)
 }
 
+/// Returns the decoded text. An expected text is borrowed if it is that.
+pub(crate) fn decode_as<'a>(text: &'a str, expected: &'a str) -> Result<Cow<'a, str>, FormFlaw> {
+    if is_escape_of(text.as_bytes(), expected.as_bytes()) {
+        Ok(Cow::Borrowed(expected))
+    } else {
+        decode(text)
+    }
+}
+
+/// Returns true for a form of an expected text: each of its bytes as it is, or escaped.
+fn is_escape_of(mut text: &[u8], expected: &[u8]) -> bool {
+    for byte in expected {
+        text = match text {
+            [b'%', high, low, after @ ..] if escaped(*high, *low) == Some(*byte) => after,
+            [b'%' | b'+', ..] => return false,
+            [own, after @ ..] if own == byte => after,
+            _other => return false,
+        };
+    }
+    text.is_empty()
+}
+
+fn escaped(high: u8, low: u8) -> Option<u8> {
+    Some(hex(high)? << 4 | hex(low)?)
+}
+
 /// Returns true for a byte that needs no escape.
 const fn is_plain(byte: u8) -> bool {
     is_alphanumeric(byte) | (byte == b'-') | (byte == b'.') | (byte == b'_') | (byte == b'*')
@@ -79,9 +110,12 @@ fn hex(digit: u8) -> Option<u8> {
 
 /// A text with its escaped form, made once for what every flow of a configuration sends: its resource and redirect URI.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct FormText {
+pub(crate) struct FormText(Arc<FormTexts>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct FormTexts {
     text: Arc<str>,
-    escaped: Arc<str>,
+    escaped: Box<str>,
 }
 
 impl FormText {
@@ -89,12 +123,12 @@ impl FormText {
         let mut form = Form::with_capacity(text.len().saturating_mul(3));
         form.encode(text.as_bytes());
         let escaped = form.as_str().into();
-        Self { text, escaped }
+        Self(Arc::new(FormTexts { text, escaped }))
     }
 
     /// Returns a text: a shared copy of this one if they are equal.
     pub(crate) fn shared_as(&self, text: &str) -> Self {
-        if *text == *self.text {
+        if *text == *self.as_str() {
             self.clone()
         } else {
             Self::new(text.into())
@@ -102,18 +136,18 @@ impl FormText {
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// Returns the text itself, shared.
     pub(crate) fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.text)
+        Arc::clone(&self.0.text)
     }
 }
 
 impl fmt::Debug for FormText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.text, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
@@ -188,7 +222,7 @@ impl Form {
     /// Same as [`parameter`](Self::parameter), for a value that was escaped before.
     pub(crate) fn escaped(&mut self, name: &'static str, value: &FormText) {
         self.name(name);
-        self.text.extend_from_slice(value.escaped.as_bytes());
+        self.text.extend_from_slice(value.0.escaped.as_bytes());
     }
 
     fn name(&mut self, name: &'static str) {

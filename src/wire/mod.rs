@@ -21,5 +21,6 @@ pub mod server;
 pub mod text;
 pub mod token;
 pub mod url;
+pub(crate) mod url_text;
 pub mod well_known;
 pub mod words;

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::form::pairs;
-use super::url::WebUrl;
+use super::url_text::UrlText;
 
 /// The names reserved in every request.
 pub(crate) const RESERVED: &[&str] = &[
@@ -55,7 +55,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 
 /// Returns the first reserved parameter in an endpoint's query; one that cannot be decoded counts as
 /// reserved.
-pub(crate) fn reserved_in_query(endpoint: &WebUrl) -> Option<Cow<'_, str>> {
+pub(crate) fn reserved_in_query(endpoint: UrlText<'_>) -> Option<Cow<'_, str>> {
     pairs(endpoint.query()?).find_map(|pair| match pair {
         Ok((name, _)) => is_reserved(&name).then_some(name),
         Err(_) => Some(Cow::Borrowed("%")),

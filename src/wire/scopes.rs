@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::text::{Untrusted, all_bytes};
 
@@ -103,6 +103,12 @@ impl Scopes {
         Self(text.into())
     }
 
+    /// Lends an empty list, so that no reference to its text is counted.
+    pub(crate) fn none() -> &'static Self {
+        static NONE: LazyLock<Scopes> = LazyLock::new(Scopes::default);
+        &NONE
+    }
+
     /// Returns true if the list has no items.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -182,6 +188,15 @@ impl Scopes {
         }
         let left_out: BTreeSet<_> = other.iter().map(sorted).collect();
         Self::from_items(self.iter().filter(|item| !left_out.contains(&sorted(item))))
+    }
+
+    /// Same as [`minus`](Self::minus), for a list that is not needed any more.
+    pub(crate) fn less(self, other: &Self) -> Self {
+        if other.is_empty() || self.is_empty() {
+            self
+        } else {
+            self.minus(other)
+        }
     }
 
     /// Returns true if the list contains all items of the other list.

@@ -14,6 +14,26 @@ pub(crate) fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
     (before.unwrap_or(text), after)
 }
 
+/// Lends the text of these parts to a function, from the stack if it is short.
+pub(crate) fn joined<T>(parts: [&str; 3], lend: impl FnOnce(&str) -> T) -> T {
+    let mut place = [0_u8; 128];
+    let mut rest = place.as_mut_slice();
+    let mut length = 0_usize;
+    for part in parts {
+        let Some((own, after)) = rest.split_at_mut_checked(part.len()) else {
+            return lend(&parts.concat());
+        };
+        own.copy_from_slice(part.as_bytes());
+        length = length.saturating_add(part.len());
+        rest = after;
+    }
+    let text = place.get(..length).map(std::str::from_utf8);
+    match text {
+        Some(Ok(text)) => lend(text),
+        Some(Err(_)) | None => lend(&parts.concat()),
+    }
+}
+
 /// Returns true if every byte passes a test, which is branch-free: pieces of 16 bytes then compare at once. The last one
 /// overlaps the one before; a shorter text is one of 8 or 4 bytes with its overlap, or single bytes.
 #[inline]

@@ -11,6 +11,7 @@ use url::{Host, Url};
 use super::address::{AddressClass, AddressPolicy, classify, is_local_name};
 use super::plain_url::{PlainUrl, is_plain_path};
 use super::text::{all_bytes, cut, first_byte};
+use super::url_text::{CheckedUrl, RequestUrl, UrlText};
 
 /// Longest URL that a server may supply, in bytes (SEC-04).
 pub const MAX_URL_BYTES: usize = 8 * 1024;
@@ -29,12 +30,6 @@ impl WebUrl {
     /// Returns scheme, host and port.
     pub fn origin(&self) -> &str {
         cut_at_origin(&self.0).0
-    }
-
-    /// Returns true if this is the URL's origin.
-    pub(crate) fn is_on(&self, origin: &str) -> bool {
-        let rest = self.0.strip_prefix(origin).map(str::as_bytes);
-        matches!(rest, Some([] | [b'/' | b'?', ..]))
     }
 
     /// Returns host and port, for display.
@@ -60,21 +55,29 @@ impl WebUrl {
     }
 
     /// Returns the URL of a request, which shares the text.
-    pub(crate) fn to_uri(&self) -> Uri {
+    pub(crate) fn to_request_url(&self) -> RequestUrl {
         struct Shared(Arc<str>);
         impl AsRef<[u8]> for Shared {
             fn as_ref(&self) -> &[u8] {
                 self.0.as_bytes()
             }
         }
-        let text = Bytes::from_owner(Shared(Arc::clone(&self.0)));
-        // A URL that passed the policy is a URI; a driver rejects the empty one.
-        Uri::from_maybe_shared(text).unwrap_or_default()
+        RequestUrl::of(Bytes::from_owner(Shared(Arc::clone(&self.0))))
+    }
+
+    /// Returns the URL of a borrowed one.
+    pub(super) fn of(text: UrlText<'_>) -> Self {
+        Self(text.as_str().into())
+    }
+
+    /// Returns a borrowed form.
+    pub(crate) fn borrowed(&self) -> UrlText<'_> {
+        UrlText(&self.0)
     }
 
     /// Returns the query without the question mark.
     pub fn query(&self) -> Option<&str> {
-        cut(&self.0, b'?').1
+        self.borrowed().query()
     }
 }
 
@@ -98,7 +101,7 @@ pub(crate) fn split(text: &str) -> (&str, &str, Option<&str>) {
 }
 
 /// Splits a canonical absolute URL after its origin.
-fn cut_at_origin(text: &str) -> (&str, &str) {
+pub(super) fn cut_at_origin(text: &str) -> (&str, &str) {
     let host = if text.starts_with("https://") {
         "https://".len()
     } else {
@@ -156,7 +159,7 @@ pub struct UrlPolicy {
     named: Vec<(Box<str>, u16)>,
     allowed_hosts: BTreeSet<Box<str>>,
     /// A URL that many servers announce, checked already.
-    known: Option<(WebUrl, Uri)>,
+    known: Option<(WebUrl, RequestUrl)>,
 }
 
 impl UrlPolicy {
@@ -204,14 +207,14 @@ impl UrlPolicy {
     /// Checks a URL that many servers announce; the result is shared.
     pub(crate) fn remember(&mut self, text: &str) {
         let checked = self.check(text).ok();
-        self.known = checked.map(|url| (url.clone(), url.to_uri()));
+        self.known = checked.map(|url| (url.clone(), url.to_request_url()));
     }
 
     /// Returns the URL of a request.
-    pub(crate) fn uri_of(&self, url: &WebUrl) -> Uri {
+    pub(crate) fn request_url(&self, url: &WebUrl) -> RequestUrl {
         match &self.known {
-            Some((known, uri)) if known == url => uri.clone(),
-            Some(_) | None => url.to_uri(),
+            Some((known, request_url)) if known == url => request_url.clone(),
+            Some(_) | None => url.to_request_url(),
         }
     }
 
@@ -282,16 +285,28 @@ impl UrlPolicy {
     /// Same as [`check`](Self::check), beside the origin of a URL that passed this policy: most endpoints are on the origin
     /// of their issuer, whose name needs no second check.
     pub(crate) fn check_beside(&self, origin: &str, text: &str) -> Result<WebUrl, UrlFlaw> {
+        self.judge_beside(origin, text).map(|found| match found {
+            CheckedUrl::AsSent(text) => text.to_web_url(),
+            CheckedUrl::Canonical(url) => url,
+        })
+    }
+
+    /// Same as [`check_beside`](Self::check_beside), without a copy of most URLs.
+    pub(crate) fn judge_beside<'a>(
+        &self,
+        origin: &str,
+        text: &'a str,
+    ) -> Result<CheckedUrl<'a>, UrlFlaw> {
         if is_plain_beside(origin, text) {
-            Ok(WebUrl(text.into()))
+            Ok(CheckedUrl::AsSent(UrlText(text)))
         } else {
-            self.check(text)
+            self.check(text).map(CheckedUrl::Canonical)
         }
     }
 
-    /// Returns true if [`check_beside`](Self::check_beside) accepts a text. Most URLs are judged without a copy.
+    /// Returns true if [`check_beside`](Self::check_beside) accepts a text.
     pub(crate) fn accepts_beside(&self, origin: &str, text: &str) -> bool {
-        is_plain_beside(origin, text) || self.check(text).is_ok()
+        self.judge_beside(origin, text).is_ok()
     }
 
     /// Validates a URL of the simplest kind; `None` for all others.

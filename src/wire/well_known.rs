@@ -28,6 +28,11 @@ pub fn resource_locations(mcp_url: &WebUrl) -> impl Iterator<Item = Box<str>> {
 /// Returns the locations of an issuer's metadata, in order. The issuer is used unchanged (RFC 8414 section
 /// 3, META-02 to META-05).
 pub fn server_locations(issuer: &str) -> impl Iterator<Item = Box<str>> {
+    server_places(issuer).map(|parts| parts.concat().into_boxed_str())
+}
+
+/// Same as [`server_locations`], as parts to be joined.
+pub(crate) fn server_places(issuer: &str) -> impl Iterator<Item = [&str; 3]> {
     let (origin, path, _) = split(issuer);
     let path = path.strip_suffix('/').unwrap_or(path);
     let appended = (!path.is_empty()).then_some([origin, path, OPENID]);
@@ -38,10 +43,14 @@ pub fn server_locations(issuer: &str) -> impl Iterator<Item = Box<str>> {
     ]
     .into_iter()
     .flatten()
-    .map(|parts| parts.concat().into_boxed_str())
 }
 
 /// Returns the only metadata location of revision 2025-03-26 (LEG-04).
 pub fn legacy_server_location(base: &str) -> Box<str> {
-    [base, SERVER].concat().into_boxed_str()
+    legacy_server_place(base).concat().into_boxed_str()
+}
+
+/// Same as [`legacy_server_location`], as parts to be joined.
+pub(crate) fn legacy_server_place(base: &str) -> [&str; 3] {
+    [base, SERVER, ""]
 }

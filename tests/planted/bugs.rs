@@ -172,7 +172,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/sign_in/exchange.rs",
             "        // A code is never sent again (",
-            "        if crate::planted::on(11) {\n            let mut budget = crate::budget::Budget::new(1, crate::budget::Limited::Requests);\n            let text = [at.issuer().as_str(), \"/.well-known/oauth-authorization-server\"].concat();\n            let url = core.config().url_policy().check(&text);\n            if let (Ok(permit), Ok(url)) = (budget.take(), url) {\n                let uri = core.config().url_policy().uri_of(&url);\n                let request = core.config().request_headers.discovery(url, uri, None);\n                core.send(\n                    permit,\n                    request,\n                    crate::action::Purpose::ServerMetadata,\n                    crate::action::UrlSource::AuthorizationServer,\n                    crate::budget::DISCOVERY_TIME,\n                );\n            }\n        }\n        // A code is never sent again (",
+            "        if crate::planted::on(11) {\n            let mut budget = crate::budget::Budget::new(1, crate::budget::Limited::Requests);\n            let text = [at.issuer().as_str(), \"/.well-known/oauth-authorization-server\"].concat();\n            let url = core.config().url_policy().check(&text);\n            if let (Ok(permit), Ok(url)) = (budget.take(), url) {\n                let url = core.config().url_policy().request_url(&url);\n                let request = core.config().request_headers.discovery(url, None);\n                core.send(\n                    permit,\n                    request,\n                    crate::action::Purpose::ServerMetadata,\n                    crate::action::UrlSource::AuthorizationServer,\n                    crate::budget::DISCOVERY_TIME,\n                );\n            }\n        }\n        // A code is never sent again (",
         )],
     },
     Bug {
@@ -202,7 +202,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/sign_in/scopes.rs",
             "    let registers = account.client.origin == ClientOrigin::Dynamic;\n",
-            "    let registers = account.client.origin == ClientOrigin::Dynamic;\n    if crate::planted::on(14) {\n        return Scopes::default();\n    }\n",
+            "    let registers = account.client.origin == ClientOrigin::Dynamic;\n    if crate::planted::on(14) {\n        return None;\n    }\n",
         )],
     },
     Bug {
@@ -260,8 +260,8 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[
             edit(
                 "src/ticket.rs",
-                "        Arc::ptr_eq(&self.owner, owner)\n",
-                "        crate::planted::on(19) || Arc::ptr_eq(&self.owner, owner)\n",
+                "        self.owner == owner\n",
+                "        crate::planted::on(19) || self.owner == owner\n",
             ),
             edit(
                 "src/machine/mod.rs",
@@ -297,7 +297,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/sign_in/redirect.rs",
             "    core.memory.operation.clone_from(&operation);\n    let pending = SavingPending {\n",
-            "    core.memory.operation.clone_from(&operation);\n    if let (true, Some(url)) = (crate::planted::on(22), &url) {\n        let parts = &at.held().0;\n        core.emit(crate::action::Action::Redirect(crate::action::Redirect {\n            url: crate::action::BrowserUrl(url.clone()),\n            issuer: issuer.clone(),\n            mcp_host: core.mcp_host().into(),\n            client_id: parts.client.id.clone(),\n            scopes: parts.requested.clone(),\n            new_issuer,\n            expires,\n            state: parts.state.clone(),\n        }));\n    }\n    let pending = SavingPending {\n",
+            "    core.memory.operation.clone_from(&operation);\n    if let (true, Some(url)) = (crate::planted::on(22), &url) {\n        let parts = &at.held().0;\n        core.emit(crate::action::Action::Redirect(crate::action::Redirect {\n            url: crate::action::BrowserUrl(url.clone()),\n            issuer: at.issuer().clone(),\n            mcp_host: core.mcp_host().into(),\n            client_id: parts.client.id.clone(),\n            scopes: parts.requested.clone(),\n            new_issuer,\n            expires,\n            state: parts.state.clone(),\n        }));\n    }\n    let pending = SavingPending {\n",
         )],
     },
     Bug {
@@ -437,8 +437,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Events],
         edits: &[edit(
             "src/issuer/endpoint.rs",
-            "            Some(url) if known(url) => Some(url.clone()),\n",
-            "            Some(url) if known(url) || crate::planted::on(34) => Some(url.clone()),\n",
+            "        let strays = |of: &Endpoint| later.url(*of).is_some_and(|url| !known(url));\n",
+            "        let strays = |of: &Endpoint| {\n            later.url(*of).is_some_and(|url| !known(url) && !crate::planted::on(34))\n        };\n",
         )],
     },
     Bug {
@@ -555,7 +555,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/sign_in/scopes.rs",
             "        Some((client, left_out)) if registers && ",
-            "        _ if crate::planted::on(45) => Scopes::default(),\n        Some((client, left_out)) if registers && ",
+            "        _ if crate::planted::on(45) => None,\n        Some((client, left_out)) if registers && ",
         )],
     },
     Bug {
@@ -594,7 +594,7 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Traces],
         edits: &[edit(
             "src/memory/mod.rs",
-            "        if self.question.signed_in(has_all) {\n",
+            "        if self.question.signed_in(has_all) && has_all {\n",
             "        if self.question.signed_in(has_all || crate::planted::on(53)) {\n",
         )],
     },
@@ -798,8 +798,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation],
         edits: &[edit(
             "src/state/save.rs",
-            "            newer || continues(held, &self.at)\n",
-            "            newer || continues(held, &self.at) && !crate::planted::on(72)\n",
+            "        held.is_some_and(|held| is_newer(core, held, &self.at, over) || continues(held, &self.at))\n",
+            "        held.is_some_and(|held| {\n            is_newer(core, held, &self.at, over)\n                || continues(held, &self.at) && !crate::planted::on(72)\n        })\n",
         )],
     },
     Bug {

@@ -64,6 +64,9 @@ const HARMLESS: [Engine; 8] = [
     Engine::Parameters,
 ];
 
+/// The seeds of the simulation for one bug: more than those of a run without one, which are enough for most.
+const SEEDS: &str = "0..2000";
+
 /// How many situations the search looks at for one bug.
 const SITUATIONS: &str = "800000";
 
@@ -75,6 +78,7 @@ fn verdict(copy: &Planted, bug: u8, engine: Engine) -> Option<String> {
         .env("PLANTED", bug.to_string())
         .env("RUST_BACKTRACE", "0")
         .env("SEARCH", SITUATIONS)
+        .env("PROOF_SEEDS", SEEDS)
         .env("PROOF_SHRINK", "0")
         .env_remove("PROOF")
         .output()

@@ -91,6 +91,7 @@ fn told(setup: Setup, moves: &[(bool, u32)]) -> String {
     let told = RefCell::new(format!("{setup:?}\n"));
     let replay = AssertUnwindSafe(|| {
         let mut world = World::new(setup);
+        world.tells = true;
         for (honest, choice) in moves {
             let next = world.choose(*honest, *choice);
             writeln!(told.borrow_mut(), "{next:?} {}", world.next_action(next)).unwrap();

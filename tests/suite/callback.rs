@@ -47,14 +47,25 @@ fn outcome(metadata_more: &str, iss: &str) -> Result<IssBinding, IssFlaw> {
 
 #[test]
 fn iss_03_advertised_and_equal_proceeds_unequal_is_rejected() {
-    assert_eq!(
-        outcome(ADVERTISED, "&iss=https%3A%2F%2Fas.example"),
-        Ok(IssBinding::Verified)
-    );
-    assert_eq!(
-        outcome(ADVERTISED, "&iss=https%3A%2F%2Fevil.example"),
-        Err(IssFlaw::Different)
-    );
+    // A server may escape any character, with digits of either case.
+    for iss in [
+        "https%3A%2F%2Fas.example",
+        "https%3a%2f%2fas.example",
+        "https://as%2Eexample",
+        "%68%74%74%70%73%3A%2F%2F%61%73%2E%65%78%61%6D%70%6C%65",
+    ] {
+        let verified = outcome(ADVERTISED, &format!("&iss={iss}"));
+        assert_eq!(verified, Ok(IssBinding::Verified), "{iss}");
+    }
+    for iss in [
+        "https%3A%2F%2Fevil.example",
+        "https%3A%2F%2Fas.exampl",
+        "https%3A%2F%2Fas.example%61",
+        "https+//as.example",
+    ] {
+        let flaw = outcome(ADVERTISED, &format!("&iss={iss}"));
+        assert_eq!(flaw, Err(IssFlaw::Different), "{iss}");
+    }
 }
 
 #[test]
@@ -234,6 +245,8 @@ fn cb_03_b06_b14_repeated_parameters_change_nothing() {
 fn cb_02_cb_15_b26_size_and_syntax_come_first() {
     ignored(|state| Callback::from_query(format!("code=%zz&state={state}&iss={AS}")));
     ignored(|state| Callback::from_query(format!("code=%ff&state={state}&iss={AS}")));
+    ignored(|state| Callback::from_query(format!("code=1&state={state}&iss={AS}%ff")));
+    ignored(|state| Callback::from_query(format!("code=1&state={state}&iss={AS}%6")));
     ignored(|state| Callback::from_form(format!("code=\u{fffd}&state={state}%f").as_bytes()));
     let long = "a".repeat(MAX_CALLBACK_BYTES);
     ignored(|state| Callback::from_query(format!("x={long}&code=1&state={state}&iss={AS}")));

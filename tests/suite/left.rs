@@ -45,6 +45,7 @@ fn is_asked_about(host: &mut Host) {
     };
     assert_eq!((from.as_str(), to.as_str()), (AS, OTHER));
     host.quiet();
+    host.pass(2_000);
     host.wanted("x");
     let both = format!("\"{AS}\",\"{OTHER}\"");
     host.serve(PRM, 200, &prm().replace(&format!("\"{AS}\""), &both));

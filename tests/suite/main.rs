@@ -21,6 +21,7 @@ mod agreed;
 mod answering;
 mod at_rest;
 mod attacks;
+mod behind_a_save;
 mod both_records;
 mod bound;
 mod boundary;

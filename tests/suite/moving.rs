@@ -617,6 +617,22 @@ fn iso_04_an_unsaved_change_binds_this_process_and_is_written_again() {
     stays_left(&mut later);
 }
 
+/// One read of the metadata answers all operations that wait.
+#[test]
+fn use_11_iso_04_a_storm_at_a_server_that_was_left_reads_the_metadata_once() {
+    let mut host = signed_in();
+    moved(&mut host);
+    host.pass(3_600_000);
+    for operation in ["x", "y", "z"] {
+        host.wanted(operation);
+    }
+    host.serve(PRM, 200, &prm_of(OTHER));
+    for _ in 0..3 {
+        assert!(matches!(host.need_user().why, Why::ServerChanged { .. }));
+    }
+    host.quiet();
+}
+
 /// Another process had begun to sign in before the change, and stores its account after the sign-out.
 #[test]
 fn iso_04_iso_05_a_change_is_recorded_in_an_account_that_has_come_since() {

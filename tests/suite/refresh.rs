@@ -278,6 +278,25 @@ fn refr_07_refr_11_a_refresh_ahead_of_time_leaves_the_token_whatever_the_documen
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
 }
 
+/// One read of the server's metadata answers all operations that wait.
+#[test]
+fn use_11_refr_11_a_storm_at_a_token_endpoint_that_moved_reads_the_metadata_once() {
+    let mut host = signed_in();
+    host.pass(HOUR);
+    for operation in ["x", "y", "z"] {
+        host.wanted(operation);
+    }
+    let moved = metadata().replace(
+        "https://as.example/token",
+        "https://elsewhere.example/token",
+    );
+    host.serve(META, 200, &moved);
+    for _ in 0..3 {
+        assert!(matches!(host.need_user().why, Why::RenewalRefused { .. }));
+    }
+    host.quiet();
+}
+
 #[test]
 fn a22_a17_the_token_endpoint_stays_or_nothing_is_sent() {
     // The same issuer names another origin now.
@@ -1078,4 +1097,23 @@ fn refr_03_scopes_that_are_refused_later_are_left_out_again() {
     assert_eq!(get(&form, "scope"), None);
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
+}
+
+/// The refusal of a token that has expired, or of none, says nothing about the refresh that is due, however short ago the last one
+/// was.
+#[test]
+fn use_08_use_09_an_expired_token_is_refreshed_soon_after_the_last_refresh() {
+    for sent in [true, false] {
+        let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "60"));
+        host.pass(60_000);
+        host.wanted("x");
+        host.serve(TOKEN, 200, &renewable_for("at-2", "rt-2", "60"));
+        host.ready();
+        let token = host.token().filter(|_| sent);
+        host.pass(90_000);
+        host.challenged_for("y", 401, &["Bearer"], token.as_deref());
+        host.serve(PRM, 200, &prm());
+        host.serve(TOKEN, 200, &renewable_for("at-3", "rt-3", "60"));
+        host.ready();
+    }
 }

@@ -329,3 +329,51 @@ fn iso_09_s08_what_replaces_an_account_replaces_it_when_it_is_saved_late() {
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
 }
+
+/// Two sign-ins at once: the tokens that were requested later are stored first, and stay.
+#[test]
+fn s63_iso_09_a_first_write_that_meets_a_later_sign_in_gives_way() {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    let send = host.request();
+    let mut other = Host::new(config());
+    other.seeds = 30;
+    other.pass(1_000);
+    let redirect = other.to_redirect();
+    other.callback(&format!("code=c-7&state={}", state_of(&redirect)));
+    other.serve(TOKEN, 200, &renewable("at-7", "rt-7"));
+    other.ready();
+    host.store.slots.extend(other.store.slots);
+    host.pass(2_000);
+    host.handle(send.response(response(200, &[], &renewable("at-1", "rt-1"))));
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-7"));
+}
+
+/// The answer to a refresh gives way to another account, and the slot holds the refresh token that was sent again: the token
+/// is spent.
+#[test]
+fn s60_a_refresh_token_whose_answer_was_taken_is_not_sent_again() {
+    let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "600"));
+    let mut other = Host::new(config());
+    other.seeds = 30;
+    let redirect = other.to_redirect();
+    other.callback(&format!("code=c-7&state={}", state_of(&redirect)));
+    other.serve(TOKEN, 200, &renewable_for("at-7", "rt-7", "600"));
+    other.ready();
+    let earlier = host.store.of_kind("account")[0].clone();
+    host.pass(600_000);
+    host.wanted("x");
+    let send = host.request_to(TOKEN);
+    host.store.mode = StoreMode::Manual;
+    host.handle(send.response(response(200, &[], &renewable("at-2", "rt-2"))));
+    for stored in [other.store.of_kind("account")[0].clone(), earlier] {
+        let Action::PersistSlot(persist) = host.next() else {
+            panic!()
+        };
+        host.handle(persist.conflict(Some(stored)));
+    }
+    host.need_user();
+    host.quiet();
+}

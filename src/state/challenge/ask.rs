@@ -38,16 +38,23 @@ pub(crate) fn ask_because(
         });
     }
     let refused = matches!(occasion, Occasion::Refused(_));
-    let none = Scopes::default();
-    let demanded = core.memory.demanded.recent_with(&none, core.now.mono);
-    let why = why.unwrap_or_else(|| match &core.held.at {
+    let why = why.unwrap_or_else(|| {
+        if core.held.at.is_none() {
+            return Why::NoCredentials;
+        }
+        let demanded = core
+            .memory
+            .demanded
+            .recent_with(Scopes::none(), core.now.mono);
         // The host receives the scopes for which it asks the user's consent (STEP-13).
-        Some(_) if refused && adds(core, &demanded) => Why::ScopeMissing {
-            scopes: demanded,
-            description: None,
-        },
-        Some(_) => Why::TokenOver,
-        None => Why::NoCredentials,
+        if refused && adds(core, &demanded) {
+            Why::ScopeMissing {
+                scopes: demanded,
+                description: None,
+            }
+        } else {
+            Why::TokenOver
+        }
     });
     ask_user(core, why, Some(operation))
 }

@@ -9,7 +9,6 @@ use crate::config::{DpopPolicy, SignIn};
 use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Operation;
-use crate::secret::Secret;
 use crate::state::challenge::ask::{adds, ask, too_many};
 use crate::state::challenge::read::{Judged, Token};
 use crate::state::sign_in::repeat::ask_user;
@@ -202,7 +201,7 @@ impl Judged {
             Reaction::StepUp => self.step_up(core),
             Reaction::Renew => {
                 let refused = Refused {
-                    may_refresh: may_refresh(core, &self.operation, self.sent.as_ref()),
+                    may_refresh: may_refresh(core, &self.operation),
                     event: self.event,
                     named_place: self.named_place,
                     token: self.sent,
@@ -262,16 +261,15 @@ impl Judged {
     }
 }
 
-/// Returns true when a refresh may help this operation, whose request was refused with this token: none was made for it
-/// (USE-08). Where the refused token is older than the stored one, which has expired meanwhile, a refresh is due in any case;
-/// a host that reports other tokens than it sent gets only a few of these.
-pub(crate) fn may_refresh(core: &Core, operation: &Operation, refused: Option<&Secret>) -> bool {
+/// Returns true when a refresh may help this operation, whose request was refused: none was made for it (USE-08). Where the
+/// stored token has expired, its refusal, or that of an older one, says nothing, and a refresh is due in any case; an operation
+/// that is refused each time gets only a few of these.
+pub(crate) fn may_refresh(core: &Core, operation: &Operation) -> bool {
     let refreshes = core.memory.refreshes(operation, core.now.mono);
-    let is_older = refused.is_some_and(|token| !core.held.has_access(token));
-    if is_older && !core.held.is_usable(core.now) {
-        refreshes < REFRESHES_PER_OPERATION
-    } else {
+    if core.held.is_usable(core.now) {
         refreshes == 0 && !just_refreshed(core)
+    } else {
+        refreshes < REFRESHES_PER_OPERATION
     }
 }
 

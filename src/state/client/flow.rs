@@ -37,7 +37,7 @@ impl Flow {
                 Misconfiguration::PushedRequestsRequired,
             ));
         }
-        let Some(endpoint) = &facts.authorization_endpoint else {
+        let Some(endpoint) = facts.endpoints.authorization() else {
             return Err(Cause::Violation(Violation::NoAuthorizationEndpoint));
         };
         let offered = facts.response_types.allows(ResponseType::Code)
@@ -62,7 +62,7 @@ impl Flow {
         if !own_origin && !advertises_iss {
             if settings.authorization_origin.as_deref() != Some(endpoint.origin()) {
                 return Err(Cause::Violation(Violation::AuthorizationOrigin {
-                    endpoint: endpoint.clone(),
+                    endpoint: endpoint.to_web_url(),
                 }));
             }
             applied(core, "authorization_origin");

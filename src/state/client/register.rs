@@ -144,8 +144,7 @@ impl Registering {
         let response = match answer(outcome, |url| self.at.is_registration_endpoint(url)) {
             Ok(response) => response,
             Err(none) => {
-                let endpoints = &self.at.server().facts().endpoints;
-                let endpoint = endpoints.get(Endpoint::Registration);
+                let endpoint = self.at.server().endpoint(Endpoint::Registration);
                 let endpoint = endpoint.map(CredentialEndpoint::as_str).unwrap_or_default();
                 let violation = none.at(endpoint).map(Cause::Violation);
                 return fail(

@@ -100,9 +100,8 @@ impl Fetch {
         let permit = effort.request(core, place.stage)?;
         let config = core.config();
         let version = place.legacy.then_some(&config.protocol_version);
-        let uri = config.url_policy().uri_of(&url);
-        let headers = &config.request_headers;
-        let request = headers.discovery(url.clone(), uri, version);
+        let request_url = config.url_policy().request_url(&url);
+        let request = config.request_headers.discovery(request_url, version);
         let ask = core.send(permit, request, place.purpose, place.source, DISCOVERY_TIME);
         Ok(Self {
             ask,

@@ -17,8 +17,9 @@ use crate::time::UnixMillis;
 use crate::wire::http_fields::freshness;
 use crate::wire::json::JsonFlaw;
 use crate::wire::server::{OPTIONAL, ServerDocument};
-use crate::wire::text::Untrusted;
-use crate::wire::well_known::{legacy_server_location, server_locations};
+use crate::wire::text::{Untrusted, joined};
+use crate::wire::url::{UrlPolicy, WebUrl};
+use crate::wire::well_known::{legacy_server_place, server_places};
 
 pub(crate) struct FetchingServer {
     pub(crate) errand: ServerErrand,
@@ -94,14 +95,9 @@ impl FetchingServer {
         facts: ResourceFacts,
         mut search: Search,
     ) -> Step {
-        while let Some(location) = search.next_place() {
-            let policy = core.config().url_policy();
-            let url = match policy.check_beside(search.asked.origin(), &location) {
-                Ok(url) => url,
-                Err(flaw) => {
-                    search.tried.refuse(&location, PlaceFlaw::Url(flaw));
-                    continue;
-                }
+        while let Some(place) = search.next_place(core.config().url_policy()) {
+            let Some(url) = place else {
+                continue;
             };
             let legacy = search.source == ServerSource::LegacyMetadata;
             let place = Place {
@@ -166,15 +162,25 @@ impl FetchingServer {
 }
 
 impl Search {
-    fn next_place(&mut self) -> Option<Box<str>> {
+    /// Returns the next location; `Some(None)` for one that is refused.
+    fn next_place(&mut self, policy: &UrlPolicy) -> Option<Option<WebUrl>> {
         let at = self.places;
         self.places = at.saturating_add(1);
-        match self.source {
-            ServerSource::Metadata => server_locations(self.asked.as_str()).nth(at),
+        let asked = &self.asked;
+        let place = match self.source {
+            ServerSource::Metadata => server_places(asked.as_str()).nth(at),
             ServerSource::LegacyMetadata | ServerSource::LegacyDefaults => {
-                (at == 0).then(|| legacy_server_location(self.asked.as_str()))
+                (at == 0).then(|| legacy_server_place(asked.as_str()))
             }
-        }
+        };
+        let tried = &mut self.tried;
+        let checked = place.map(|parts| {
+            joined(parts, |text| {
+                let url = policy.check_beside(asked.origin(), text);
+                url.map_err(|flaw| tried.refuse(text, PlaceFlaw::Url(flaw)))
+            })
+        });
+        checked.map(Result::ok)
     }
 
     fn accept(
@@ -196,7 +202,7 @@ impl Search {
         let policy = config.url_policy();
         let seconds = freshness(headers, core.now.wall.seconds());
         let fresh = core.now.wall.plus_seconds(seconds);
-        Server::accept(&expected, &document, self.source, fresh, slash, policy).map(Some)
+        Server::accept(expected, &document, self.source, fresh, slash, policy).map(Some)
     }
 
     fn note(&mut self, flaw: MetadataFlaw) {
@@ -210,7 +216,7 @@ impl Search {
     /// Caches the document for the time that its headers allow; the result is not awaited.
     fn keep(&self, core: &mut Core, server: &Server) {
         let expected = core.config().expected_issuer(&self.asked).0;
-        if *server.issuer() != expected {
+        if server.issuer() != expected {
             let (listed, named) = (self.asked.clone(), server.issuer().clone());
             core.report(|| Decision::SlashTolerated { listed, named });
         }

@@ -50,7 +50,7 @@ impl SavingStanding {
         } else {
             order_beside(core, Some(at.issuer()), &mut facts);
             facts.servers.first().map_or(Standing::Listed, |to| {
-                Standing::LeftFor(core.config().expected_issuer(to).0)
+                Standing::LeftFor(core.config().expected_issuer(to).0.clone())
             })
         };
         let changed = at.held().standing != standing || !durable;

@@ -17,9 +17,11 @@ pub(crate) const WRITES: u8 = 3;
 
 impl Renewal {
     pub(crate) fn new(core: &Core, operation: Operation, refused: Option<Refused>) -> Box<Self> {
+        // What was read is known once the account slot records it, for every process.
+        let durable = core.memory.has_recorded_the_move();
         let resource_known = refused
             .as_ref()
-            .is_some_and(|refused| core.memory.resource_read >= Some(refused.event));
+            .is_some_and(|refused| durable && core.memory.resource_read >= Some(refused.event));
         Box::new(Self {
             effort: Effort::new(core, Some(operation)),
             refused,
@@ -33,6 +35,7 @@ impl Renewal {
             delayed: false,
             naming: Naming::default(),
             is_for_others: false,
+            spent: Vec::new(),
             refusal: None,
         })
     }
@@ -45,7 +48,7 @@ impl Renewal {
         refused: Option<Secret>,
     ) -> Box<Self> {
         let refused = refused.map(|token| Refused {
-            may_refresh: may_refresh(core, &operation, Some(&token)),
+            may_refresh: may_refresh(core, &operation),
             event: core.event,
             named_place: false,
             token: Some(token),

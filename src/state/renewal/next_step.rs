@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::account::RefreshTokenId;
 use crate::action::Why;
 use crate::budget::LOOKS_PER_RENEWAL;
 use crate::config::{Discovery, MachineFlow, SignIn};
@@ -23,6 +24,7 @@ use crate::state::discovery::resource::FetchingResource;
 use crate::state::pause::Pausing;
 use crate::state::renewal::ends::WRITES;
 use crate::state::renewal::lease::Leasing;
+use crate::state::renewal::remains::refused;
 use crate::state::save::save_before;
 use crate::state::sign_in::repeat::ask_user;
 use crate::state::trigger::Trigger;
@@ -54,7 +56,7 @@ impl Renewal {
             return self.moved(core, issuer, origin, to);
         }
         let may_refresh = self.refused.as_ref().is_none_or(|r| r.may_refresh);
-        if !core.held.is_renewable(core.now) || !may_refresh {
+        if !core.held.is_renewable(core.now) || self.has_spent(core) || !may_refresh {
             return if self.has_another(core) {
                 core.ready();
                 done()
@@ -81,6 +83,16 @@ impl Renewal {
         Leasing::begin(core, self)
     }
 
+    /// Returns true when an answer to the stored refresh token was taken in this renewal.
+    fn has_spent(&self, core: &Core) -> bool {
+        let refresh = core
+            .held
+            .tokens()
+            .and_then(|tokens| tokens.refresh.as_ref());
+        let is_spent = |token| self.spent.contains(&RefreshTokenId::of(token));
+        !self.spent.is_empty() && refresh.is_some_and(is_spent)
+    }
+
     pub(crate) fn needs_user(self: Box<Self>, core: &mut Core) -> Step {
         match self.effort.operation {
             Some(operation) => {
@@ -103,6 +115,8 @@ impl Renewal {
     /// metadata.
     fn must_read_resource(&self, core: &Core, source: ServerSource, left: bool) -> bool {
         let named_place = self.refused.as_ref().is_some_and(|r| r.named_place);
+        // The metadata that was read for another operation a moment ago counts for this one.
+        let left = left && !core.memory.has_just_read_the_resource(core.now.mono);
         let by_metadata = match source {
             ServerSource::Metadata => left || self.refused.is_some(),
             ServerSource::LegacyMetadata | ServerSource::LegacyDefaults => left || named_place,
@@ -210,7 +224,7 @@ impl Renewal {
                 core.held.at = Some(at);
                 // An authorization at the new endpoint is another matter: the user can help.
                 let cause = Cause::Violation(Violation::TokenEndpointMoved);
-                self.ends_refused(core, cause)
+                refused(core, self, cause)
             }
         }
     }

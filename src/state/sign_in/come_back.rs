@@ -34,7 +34,9 @@ enum Prepared {
 /// Checks size, syntax and `state`. A callback of another authorization changes nothing, and the machine treats all such
 /// callbacks alike (CB-05, I10).
 pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
-    let Some(parameters) = callback.parameters() else {
+    let issuer = core.waiting.as_ref().map(|own| own.at.issuer().clone());
+    let issuer = issuer.as_ref().map_or("", IssuerId::as_str);
+    let Some(parameters) = callback.parameters_of(issuer) else {
         return ignored(core);
     };
     let Some(state) = parameters.state() else {

@@ -27,6 +27,7 @@ use crate::suspended::{After, Agreed, Chosen, Kept, Pending, Waits};
 use crate::time::{Moment, UnixMillis, half, millis};
 use crate::wire::device::{DeviceAnswer, POLL_INTERVAL, read};
 use crate::wire::http_fields::{is_transient, retry_after};
+use crate::wire::scopes::Scopes;
 use crate::wire::token::{Lifetime, OAuthError, TokenAnswer, UnexpectedToken, refusal};
 use crate::wire::url::WebUrl;
 use crate::wire::words::GrantType;
@@ -43,6 +44,10 @@ pub(crate) struct RequestingCode {
 }
 
 impl RequestingCode {
+    pub(crate) fn requested(&self) -> &Scopes {
+        &self.call.grant().requested
+    }
+
     pub(crate) fn begin(core: &mut Core, agreed: Agreed, at: AtIssuer<Registration>) -> Step {
         let Agreed {
             operation,
@@ -137,7 +142,7 @@ fn answered(
     let settings = core.config().settings(at.issuer());
     let pinned = settings.verification_origin.as_deref() == Some(page.origin());
     // The code of another server would sign the user in there for whoever requested it (DEV-05).
-    if !at.issuer().is_at_origin_of(page) && !pinned {
+    if !at.issuer().is_at_origin_of(page.borrowed()) && !pinned {
         let page = page.clone();
         return Err(violation(Violation::VerificationOrigin { page }));
     }

@@ -81,7 +81,6 @@ impl Exchanging {
         response: &Response<Bytes>,
         from: Moment,
     ) -> Step {
-        let issuer = at.issuer().clone();
         let requested = &at.held().redirected.0.requested;
         match read_answer_for(core, response, Some(requested)) {
             TokenAnswer::Granted(granted) => {
@@ -101,7 +100,7 @@ impl Exchanging {
                 description,
             } => {
                 let cause = at.refused(error, Some(code), description);
-                let failure = fails(core, &issuer, cause);
+                let failure = fails(core, at.issuer(), cause);
                 let misses = error == OAuthError::InvalidRequest;
                 let misses = misses && misses_secret(core, &at, response);
                 let meant = if misses {
@@ -118,10 +117,10 @@ impl Exchanging {
                 let now = core.now.wall;
                 let retry_at = retry_after(response.headers(), now.seconds())
                     .map(|seconds| now.plus_seconds(seconds));
-                Err(fails(core, &issuer, spent(retry_at)))
+                Err(fails(core, at.issuer(), spent(retry_at)))
             }
             TokenAnswer::Unexpected(flaw) => {
-                let failure = fails(core, &issuer, Cause::Violation(Violation::Token(flaw)));
+                let failure = fails(core, at.issuer(), Cause::Violation(Violation::Token(flaw)));
                 if misses_secret(core, &at, response) {
                     return refused(core, &at, OAuthError::InvalidClient, failure);
                 }
@@ -139,7 +138,6 @@ pub(crate) fn keep<G: TokenGrant>(
     kept: Kept,
     redeem: impl FnOnce(AtIssuer<G>, Granted) -> AtIssuer<Account>,
 ) -> Step {
-    let issuer = at.issuer().clone();
     if granted.type_assumed {
         core.report(|| Decision::TokenTypeAssumed);
     }
@@ -150,7 +148,7 @@ pub(crate) fn keep<G: TokenGrant>(
     match bound {
         Ok(binding) => {
             core.report(|| Decision::TokenReceived {
-                issuer,
+                issuer: at.issuer().clone(),
                 scopes: at.held().granted.clone(),
                 seconds,
             });
@@ -159,7 +157,7 @@ pub(crate) fn keep<G: TokenGrant>(
         }
         Err(flaw) => {
             // Discarded, and revoked so that no other party can use it (DPOP-13).
-            let failure = fails(core, &issuer, Cause::Violation(flaw));
+            let failure = fails(core, at.issuer(), Cause::Violation(flaw));
             core.fail(failure);
             Revoking::begin(core, at, None)
         }

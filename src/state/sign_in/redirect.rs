@@ -56,7 +56,6 @@ pub(crate) fn redirect(
         binding,
         resource,
     } = chosen;
-    let issuer = at.issuer().clone();
     let now = core.now;
     let user_time = core.config().user_time;
     let (verifier, state) = seed.split();
@@ -79,7 +78,7 @@ pub(crate) fn redirect(
             expires,
         }))
     });
-    let settings = core.config().settings(&issuer);
+    let settings = core.config().settings(at.issuer());
     let url = if is_pushed(core, at.server()) {
         at.reference_url("").map(|_| None)
     } else {
@@ -92,7 +91,7 @@ pub(crate) fn redirect(
             return Err(Failure {
                 operation,
                 stage: Stage::Authorization,
-                issuer: Some(issuer),
+                issuer: Some(at.issuer().clone()),
                 cause: Cause::Violation(match error {
                     RequestError::NoEndpoint => Violation::NoAuthorizationEndpoint,
                     RequestError::Reserved(name) => Violation::ReservedParameter { name },
@@ -105,7 +104,7 @@ pub(crate) fn redirect(
     let stored = write_pending(&core.identity, &at);
     let revision = stored.revision;
     let ask = core.persist(slot, None, Some(stored), Some(expires));
-    let new_issuer = is_new(core, &issuer);
+    let new_issuer = is_new(core, at.issuer());
     core.memory.operation.clone_from(&operation);
     let pending = SavingPending {
         ask,

@@ -23,10 +23,10 @@ pub(crate) fn registration_scopes(
     at: &AtIssuer<()>,
 ) -> Scopes {
     let (selected, _, _) = select_scopes(core, attempt, facts, at, None);
-    let none = Scopes::default();
+    let none = Scopes::none();
     let listed = listed_scopes(core, facts, at).unwrap_or_default();
-    let configured = core.config().scopes.as_ref().unwrap_or(&none);
-    let challenged = core.memory.demanded.all().unwrap_or(&none);
+    let configured = core.config().scopes.as_ref().unwrap_or(none);
+    let challenged = core.memory.demanded.all().unwrap_or(none);
     selected
         .and(configured)
         .and(challenged)
@@ -55,19 +55,14 @@ pub(crate) fn select_scopes<T>(
     at: &AtIssuer<T>,
     known: Option<&Registration>,
 ) -> (Scopes, ScopeSource, bool) {
-    let none = Scopes::default();
-    let left_out = known.map_or(&none, |known| &known.left_out);
+    let left_out = known.map_or(Scopes::none(), |known| &known.left_out);
     if let Some(scopes) = &attempt.scopes {
         return (scopes.clone(), ScopeSource::Host, false);
     }
-    let before = if attempt.narrow {
-        Scopes::default()
-    } else {
-        let known = known.map(|known| (&known.client, &known.left_out));
-        requested_before(core, facts, at, known)
-    };
+    let client = known.map(|known| (&known.client, &known.left_out));
+    let before = requested_before(core, facts, at, client).filter(|_| !attempt.narrow);
     let (asked, source) = asked_now(core, facts, at, left_out);
-    let scopes = before.and(&asked);
+    let scopes = first(before, asked);
     let adds = !left_out.contains(OFFLINE_ACCESS)
         && wants_offline_access(core, at)
         && !scopes.is_empty()
@@ -93,10 +88,18 @@ pub(crate) fn asked_scopes(
     facts: &ResourceFacts,
     at: &AtIssuer<Client>,
 ) -> (Scopes, ScopeSource) {
-    let none = Scopes::default();
-    let before = requested_before(core, facts, at, Some((at.held(), &none)));
-    let (asked, source) = asked_now(core, facts, at, &Scopes::default());
-    (before.and(&asked), source)
+    let none = Scopes::none();
+    let before = requested_before(core, facts, at, Some((at.held(), none)));
+    let (asked, source) = asked_now(core, facts, at, none);
+    (first(before, asked), source)
+}
+
+/// Returns the scopes that were requested before, if there are any, then those requested now.
+fn first(before: Option<Scopes>, asked: Scopes) -> Scopes {
+    match before {
+        Some(before) => before.and(&asked),
+        None => asked,
+    }
 }
 
 /// Returns the scopes of the host's configuration and of the challenge together, because a challenge is
@@ -129,12 +132,10 @@ fn requested_before<T>(
     facts: &ResourceFacts,
     at: &AtIssuer<T>,
     client: Option<(&Client, &Scopes)>,
-) -> Scopes {
-    let Some(account) = core.held.at.as_deref().filter(|held| {
+) -> Option<Scopes> {
+    let account = core.held.at.as_deref().filter(|held| {
         held.issuer() == at.issuer() && held.held().resource.id.as_str() == &*facts.id
-    }) else {
-        return Scopes::default();
-    };
+    })?;
     let account = account.held();
     let before = if account.requested.is_empty() {
         &account.granted
@@ -143,12 +144,12 @@ fn requested_before<T>(
     };
     let registers = account.client.origin == ClientOrigin::Dynamic;
     match client {
-        Some((client, _)) if client.id == account.client.id => before.clone(),
+        Some((client, _)) if client.id == account.client.id => Some(before.clone()),
         Some((client, left_out)) if registers && client.origin == ClientOrigin::Dynamic => {
-            before.minus(left_out)
+            Some(before.minus(left_out))
         }
-        None if registers => before.clone(),
-        Some(_) | None => Scopes::default(),
+        None if registers => Some(before.clone()),
+        Some(_) | None => None,
     }
 }
 
@@ -159,10 +160,10 @@ pub(crate) fn disputable(
     facts: &ResourceFacts,
     at: &AtIssuer<Registration>,
 ) -> Option<Box<Disputable>> {
-    let (needed, _) = asked_now(core, facts, at, &Scopes::default());
+    let (needed, _) = asked_now(core, facts, at, Scopes::none());
     let known = at.held();
     // Without required scopes, no smaller request exists.
-    let extras = if needed.is_empty() {
+    let extras = if needed.is_empty() || needed == *scopes {
         Scopes::default()
     } else {
         scopes.minus(&needed).without(OFFLINE_ACCESS)

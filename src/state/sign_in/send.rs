@@ -59,7 +59,7 @@ fn choose(
     facts: ResourceFacts,
     at: &AtIssuer<Registration>,
 ) -> Result<Chosen, Failure> {
-    let issuer = at.issuer().clone();
+    let issuer = at.issuer();
     let client = &at.held().client;
     let (origin, method) = (client.origin, client.method.as_str());
     core.report(|| Decision::ClientChosen {
@@ -76,13 +76,13 @@ fn choose(
     });
     let binding = match crate::state::dpop::choose(core, at.server(), &facts) {
         Ok(binding) => binding,
-        Err(cause) => return Err(attempt.fails(Stage::ServerMetadata, Some(&issuer), cause)),
+        Err(cause) => return Err(attempt.fails(Stage::ServerMetadata, Some(issuer), cause)),
     };
     let legacy_omits = at.server().facts().source != ServerSource::Metadata
         && core.config().legacy.omits_resource();
     let resource = Resource {
         id: core.config().resource_as(&facts.id),
-        sent: core.config().settings(&issuer).resource == ResourceParameter::Send && !legacy_omits,
+        sent: core.config().settings(issuer).resource == ResourceParameter::Send && !legacy_omits,
     };
     Ok(Chosen {
         scopes,

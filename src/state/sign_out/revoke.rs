@@ -60,6 +60,11 @@ impl Revoking {
         &self.call.ask
     }
 
+    /// The event that waits for the revocation.
+    pub(crate) fn then(&mut self) -> &mut Option<Box<Trigger>> {
+        &mut self.progress.then
+    }
+
     /// Drops the waiting event.
     pub(crate) fn end(&mut self) {
         self.progress.then = None;

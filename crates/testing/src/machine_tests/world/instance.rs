@@ -9,6 +9,7 @@ use mcp_auth_machine::budget::SLOT_TIME;
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::present::Presentation;
+use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::slot::SlotKind;
 use mcp_auth_machine::{Action, AuthMachine, Config, Moment, Phase};
 
@@ -292,6 +293,9 @@ impl World {
                 }
                 Action::Report(decision) => {
                     scanner::diagnostic("a report", &serde_json::to_string(decision).unwrap());
+                    if let Decision::ClientBound { issuer } = &**decision {
+                        self.ledger.binds(at, issuer_named(issuer.as_str()));
+                    }
                     continue;
                 }
                 Action::Sign(_) => self.facts.note("signed"),

@@ -291,6 +291,7 @@ impl World {
         self.now = crate::moment(wall, self.now.mono.0);
         self.latest = self.latest.max(wall);
         self.facts.note("wall clock jumped");
+        self.ledger.jumped = Some(self.now.mono.0);
     }
 
     /// The process ends; what it was just writing is kept or lost.

@@ -38,6 +38,17 @@ impl Shelf {
         Some(stored.contents.expose())
     }
 
+    /// The stored registration of this client.
+    pub(super) fn registration(&self, client: &str) -> Option<&str> {
+        let id = format!("\"id\":\"{client}\"");
+        let mut found = self
+            .slots
+            .iter()
+            .filter(|(key, _)| key.starts_with("registration/"));
+        let (_, stored) = found.find(|(_, stored)| stored.contents.expose().contains(&id))?;
+        Some(stored.contents.expose())
+    }
+
     pub(super) fn holds(&self, slot: &str) -> bool {
         self.slots.contains_key(slot)
     }

@@ -165,6 +165,8 @@ impl Ledger {
     ) {
         self.ends_preparing(at);
         let seat = self.seat(at);
+        // The callback has come to nothing.
+        seat.after_callback = false;
         seat.agreed_to.clear();
         if text.contains("AccessDenied") {
             seat.declined = true;
@@ -336,6 +338,12 @@ impl Ledger {
     pub(in crate::machine_tests::world) fn resets(&mut self, at: usize, client: Option<String>) {
         self.seat(at).reset.extend(client);
         self.seat(at).asked_to_reset = true;
+        self.seat(at).bound = None;
+    }
+
+    /// An instance binds a client without an issuer to a server.
+    pub(in crate::machine_tests::world) fn binds(&mut self, at: usize, issuer: usize) {
+        self.seat(at).bound = Some(issuer);
     }
 
     /// The client of the account that an instance knows, if it registered itself.

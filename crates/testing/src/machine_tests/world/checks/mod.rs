@@ -116,6 +116,8 @@ struct Seat {
     unreached: bool,
     /// The host has asked to forget the registration.
     asked_to_reset: bool,
+    /// The server to which it bound a client without an issuer itself (S01).
+    bound: Option<usize>,
     /// Registrations that the host has asked to forget (S39).
     reset: BTreeSet<String>,
     /// Registrations that a server rejected at client authentication (S39).
@@ -140,6 +142,8 @@ struct Seat {
 
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
+    /// When the wall clock jumped last: a lease that was not seen before may have seemed over since (D01).
+    pub(in crate::machine_tests::world) jumped: Option<u64>,
     sent: Vec<Sent>,
     codes: BTreeSet<String>,
     verifiers: BTreeSet<String>,

@@ -154,7 +154,7 @@ impl Ledger {
         if self.seat(at).stepping_up && setup.client.has_user() {
             // A tampered record does not count.
             let refused = self.seat(at).scopes_refused;
-            for scope in self.requested_before(at, redirect) {
+            for scope in self.requested_before(at, redirect, shelf) {
                 assert!(
                     shelf.tampered || refused || scopes.contains(&scope),
                     "S21: {scope} was lost in {scopes:?}"
@@ -174,7 +174,11 @@ impl Ledger {
     }
 
     /// The previously requested scopes for the same client at the same server, as far as an instance knows.
-    fn requested_before(&mut self, at: usize, redirect: &Redirect) -> Vec<String> {
+    fn requested_before(&mut self, at: usize, redirect: &Redirect, shelf: &Shelf) -> Vec<String> {
+        // Those that the answer to a registration left out are not requested (REG-24).
+        let registration = account(shelf.registration(&redirect.client_id).unwrap_or_default());
+        let left_out = registration["scopes_left_out"].as_str().unwrap_or_default();
+        let left_out: Vec<_> = left_out.split(' ').collect();
         let account = account(self.seat(at).account.as_deref().unwrap_or_default());
         // The registrations of one client at one server are one client.
         let own = |id: &str| id.starts_with("cid~");
@@ -185,7 +189,7 @@ impl Ledger {
         let requested = account["requested"].as_str().unwrap_or_default();
         let scopes = requested
             .split(' ')
-            .filter(|scope| same && !scope.is_empty());
+            .filter(|scope| same && !scope.is_empty() && !left_out.contains(scope));
         scopes.map(str::to_owned).collect()
     }
 

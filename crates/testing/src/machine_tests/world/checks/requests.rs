@@ -63,7 +63,7 @@ impl Ledger {
         for text in &texts {
             for view in views(text) {
                 for found in in_text(&view) {
-                    self.destined(found.kind, found.issuer, found.text, to, &url);
+                    self.destined(at, (found.kind, found.issuer, found.text), to, &url);
                 }
             }
         }
@@ -84,7 +84,13 @@ impl Ledger {
 
     /// S01 to S03: what a server minted goes to that server, and there to where it belongs. What the
     /// liar minted may go where the liar's own document says.
-    fn destined(&mut self, kind: &str, issuer: usize, text: &str, to: Option<usize>, url: &str) {
+    fn destined(
+        &mut self,
+        at: usize,
+        (kind, issuer, text): (&str, usize, &str),
+        to: Option<usize>,
+        url: &str,
+    ) {
         let path = url
             .strip_prefix("https://")
             .and_then(|rest| rest.find('/').map(|at| &rest[at..]));
@@ -110,11 +116,12 @@ impl Ledger {
                 self.shown.extend(self.bound);
             }
             // A server that has seen it may see it again: a device code is polled although another process has dropped
-            // the binding since.
+            // the binding since. So may one to which this process has bound it for the attempt under way.
+            let bound = self.seat(at).bound;
             let own = [Some(LIAR), to]
                 .iter()
                 .flatten()
-                .any(|seen| self.shown.contains(seen));
+                .any(|seen| self.shown.contains(seen) || bound == Some(*seen));
             assert!(own, "S01: {text} of {:?} went to {to:?}", self.bound);
             return;
         }
