@@ -254,17 +254,38 @@ impl Callers {
         None
     }
 
-    /// Removes and returns the callers that the work left without a result, because its token was refused for them: they need
-    /// another one.
-    pub(crate) fn left_with_a_refused_token(&mut self) -> Vec<(Operation, Secret)> {
+    /// Drops the result of the work: what one caller was told is not the answer to the others.
+    pub(crate) fn have_no_result(&mut self) {
+        if let Some(shared) = &mut self.shared {
+            shared.outcome = None;
+        }
+    }
+
+    /// Returns the current caller; without one, makes one of those that wait for the pending authorization the current one.
+    pub(crate) fn next_one(&mut self) -> Option<(Operation, Option<Secret>)> {
+        let joined = self.shared.as_mut().map(|shared| &mut shared.joined);
+        if let (None, Some(joined)) = (&self.current, joined)
+            && !joined.is_empty()
+        {
+            self.current = Some(joined.remove(0));
+        }
+        let caller = self.current.as_ref()?;
+        let refused = caller.refused.as_ref().map(|refused| refused.token.clone());
+        Some((caller.operation.clone(), refused))
+    }
+
+    /// Removes and returns the callers that the work left without a result, because its token was refused for them or
+    /// (`is_over`) has expired: they need another one.
+    pub(crate) fn left_for_a_renewal(&mut self, is_over: bool) -> Vec<(Operation, Option<Secret>)> {
         let shared = self.shared.as_mut();
         let Some(shared) = shared.filter(|shared| shared.outcome.is_none()) else {
             return Vec::new();
         };
         let left = shared
             .joined
-            .extract_if(.., |caller| caller.refused.is_some());
-        let left = left.filter_map(|caller| Some((caller.operation, caller.refused?.token)));
+            .extract_if(.., |caller| is_over || caller.refused.is_some());
+        let token = |refused: Box<RefusedToken>| refused.token;
+        let left = left.map(|caller| (caller.operation, caller.refused.map(token)));
         left.collect()
     }
 

@@ -89,8 +89,9 @@ impl Core {
 
     /// Answers the callers that the work left without an answer; called when no work is under way. They receive the result
     /// of the work. Exceptions: if an authorization is pending, here or (`elsewhere`) with its callback at another instance,
-    /// they wait for its result (USE-14). Without a result, those for which a token was refused are returned, for a renewal.
-    pub(crate) fn rest(&mut self, elsewhere: bool) -> Vec<(Operation, Secret)> {
+    /// they wait for its result (USE-14). Without a result, those that the stored token does not serve, because it was refused or
+    /// has expired, are returned for a renewal, with the token that was refused.
+    pub(crate) fn rest(&mut self, elsewhere: bool) -> Vec<(Operation, Option<Secret>)> {
         if self.callers.is_at_rest() {
             return Vec::new();
         }
@@ -104,7 +105,8 @@ impl Core {
             }
             return Vec::new();
         }
-        let left = self.callers.left_with_a_refused_token();
+        let is_over = self.held.at.is_some() && !self.held.is_usable(self.now);
+        let left = self.callers.left_for_a_renewal(is_over);
         for answer in self.callers.answers() {
             self.emit(answer);
         }

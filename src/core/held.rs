@@ -133,6 +133,17 @@ impl Held {
         self.at.take()
     }
 
+    /// Returns true if there is a refresh token, and its client has not expired. A refresh token is bound to its client, and
+    /// useless to the next registration (REG-25, TOK-19).
+    pub(crate) fn is_renewable(&self, now: Moment) -> bool {
+        let account = self.at.as_ref().map(|at| at.held());
+        account.is_some_and(|account| {
+            let tokens = account.tokens.as_ref();
+            let has_refresh = tokens.is_some_and(|tokens| tokens.refresh.is_some());
+            has_refresh && !account.client.is_expired(now.wall.seconds())
+        })
+    }
+
     pub(crate) fn tokens(&self) -> Option<&Tokens> {
         self.at.as_ref()?.held().tokens.as_ref()
     }

@@ -180,8 +180,8 @@ impl AuthMachine {
     /// Answers the callers that are left when no work is under way. Queues a renewal for each one that needs another token
     /// than the work has brought.
     fn rest(&mut self, elsewhere: bool) {
-        for (operation, token) in self.core.rest(elsewhere) {
-            let renewal = Renewal::after_a_refusal(&self.core, operation, token);
+        for (operation, refused) in self.core.rest(elsewhere) {
+            let renewal = Renewal::of_a_caller(&self.core, operation, refused);
             self.inbox.push_back(Trigger::Renew(renewal));
         }
     }

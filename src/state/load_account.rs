@@ -67,7 +67,7 @@ impl LoadingAccount {
         }
         // Read again after a pause.
         if let Some(Trigger::TakenElsewhere(elsewhere)) = self.then {
-            return elsewhere.go(core);
+            return elsewhere.go_unread(core, cause);
         }
         if self.then.is_some_and(|trigger| trigger.can_do_with(core)) {
             core.ready();
@@ -134,16 +134,17 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
     }
     let fresh = core.held.read_at == Some(core.event);
     let enough = match &trigger {
-        Trigger::Challenged(_) | Trigger::Renew(_) | Trigger::Obtain(_) | Trigger::Renewed(_) => {
-            fresh
-        }
+        Trigger::Challenged(_)
+        | Trigger::Renew(_)
+        | Trigger::Obtain(_)
+        | Trigger::Renewed(_)
+        | Trigger::TakenElsewhere(_) => fresh,
         Trigger::Wanted(_) => fresh || core.held.is_fresh(core.now),
         // A binding is dropped only beside an empty account slot.
         Trigger::Reset => fresh || core.held.is_read() && core.config().unbound_client.is_none(),
         Trigger::Authorize(_)
         | Trigger::CameBack(_)
         | Trigger::Redeem(_)
-        | Trigger::TakenElsewhere(_)
         | Trigger::Look
         | Trigger::Poll
         | Trigger::Save

@@ -1,7 +1,7 @@
 //! Whether the stored token is what a request wants.
 
 use crate::core::Core;
-use crate::suspended::{Elsewhere, Obtaining, Renewal, Renewed};
+use crate::suspended::{Came, Elsewhere, Obtaining, Renewal, Renewed};
 use crate::wish::{Click, Wish};
 
 impl Renewal {
@@ -40,14 +40,20 @@ impl Obtaining {
 }
 
 impl Elsewhere {
-    /// Returns true when the awaited tokens have come, with the scopes of the authorization.
+    /// Returns true when the awaited tokens have come, with the scopes of the authorization, and can be used.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
-        core.held.has_scopes(&self.awaited.requested) && self.holds_another(core)
+        self.came(core, false) == Came::Usable
     }
 
-    /// Returns true when the awaited tokens have come, with whatever scopes.
-    pub(crate) fn holds_another(&self, core: &Core) -> bool {
-        core.held.is_usable(core.now) && self.awaited.has_come(core.held.authorization())
+    /// Compares the account with what is awaited; after the end of the wait, fewer scopes count too.
+    pub(crate) fn came(&self, core: &Core, is_over: bool) -> Came {
+        let has_come = self.awaited.has_come(core.held.authorization());
+        let suffices = is_over || core.held.has_scopes(&self.awaited.requested);
+        match (has_come && suffices, core.held.is_usable(core.now)) {
+            (false, _) => Came::Nothing,
+            (true, true) => Came::Usable,
+            (true, false) => Came::Over,
+        }
     }
 }
 

@@ -38,12 +38,24 @@ impl Awaited {
     }
 }
 
+/// The part of the awaited tokens that an account has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// No token, or one with too few scopes while there is time.
+    Nothing,
+    /// A usable token.
+    Usable,
+    /// A token that has expired since, or was dropped: a refresh is due, or the user is needed.
+    Over,
+}
+
 /// The result where no tokens arrive.
 pub(crate) enum Otherwise {
     /// Two instances received the callback, and the other one took it.
     Callback,
-    /// The record of the redirect is there, so the redirect stays pending.
-    Pending,
+    /// The record of the redirect is there, so the redirect stays pending; at the end of the user's time, the question of a
+    /// caller is asked.
+    Pending(Option<(Why, Option<Operation>)>),
     /// The record of the redirect was gone. A caller for whom the user was needed may have found that out.
     Redirect(IssuerId, Option<(Why, Option<Operation>)>),
 }

@@ -13,7 +13,7 @@ mod renewal;
 mod unsaved;
 
 pub(crate) use device::{Pending, Waits};
-pub(crate) use elsewhere::{Awaited, Elsewhere, Otherwise};
+pub(crate) use elsewhere::{Awaited, Came, Elsewhere, Otherwise};
 pub(crate) use leaving::{Doomed, Leaving, Order, Word};
 pub(crate) use obtaining::{AtIdp, Obtaining, Occasion};
 pub(crate) use parting::{Overdue, Parting, PartingGrant};

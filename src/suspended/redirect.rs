@@ -40,6 +40,8 @@ pub(crate) struct WaitingParts {
     pub(crate) looks: u8,
     /// The authorization that had brought the tokens of the account when the redirect was emitted.
     pub(crate) before: Option<AuthorizationId>,
+    /// The authorization whose expired tokens were renewed beside this redirect: once for each.
+    pub(crate) renewed: Option<AuthorizationId>,
     /// Whether scopes are requested that the account lacked.
     pub(crate) widens: bool,
     pub(crate) new_issuer: bool,

@@ -660,9 +660,9 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "another redirect serves no operation",
         caught_by: &[Histories],
         edits: &[edit(
-            "src/state/sign_in/repeat.rs",
-            "            (Then::Look, Ok(true) | Err(())) => look_at_the_account(core),\n",
-            "            (Then::Look, Ok(true) | Err(())) if crate::planted::on(59) => looked(core),\n            (Then::Look, Ok(true) | Err(())) => look_at_the_account(core),\n",
+            "src/state/sign_in/beside.rs",
+            "    if core.held.unsaved.is_some() {\n        return match question {\n",
+            "    let passes = crate::planted::on(59) && question.is_none();\n    if passes || core.held.unsaved.is_some() {\n        return match question {\n",
         )],
     },
     Bug {

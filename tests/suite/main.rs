@@ -67,6 +67,7 @@ mod named_hosts;
 mod neighbours;
 mod older_tokens;
 mod once;
+mod over;
 mod overdue;
 mod permits;
 mod pictures;

@@ -673,3 +673,54 @@ fn iso_04_refr_05_a_refresh_under_way_elsewhere_does_not_undo_what_the_resource_
     assert_eq!(first.token().as_deref(), Some("Bearer at-2"));
     stays_left(&mut first);
 }
+
+/// The resource lists two other servers. The one that the question names is the one that the consent leads to, also where a
+/// registration at the second one is stored; and the next question names it again.
+#[test]
+fn disc_16_iso_09_s34_the_consent_leads_to_the_server_that_was_named() {
+    const THIRD: &str = "https://c.example";
+    const THIRD_META: &str = "https://c.example/.well-known/oauth-authorization-server";
+    let both = prm().replace(&format!("\"{AS}\""), &format!("\"{OTHER}\",\"{THIRD}\""));
+    let mut host = signed_in();
+    let mut third = Host::new(config());
+    third.ask(&announcing());
+    third.serve(PRM, 200, &prm_of(THIRD));
+    third.serve(THIRD_META, 200, &metadata_of(THIRD, ""));
+    third.serve(&format!("{THIRD}/register"), 201, r#"{"client_id":"c-1"}"#);
+    let registered = third.store.slots.into_iter();
+    let registered = registered.filter(|(key, _)| key.starts_with("registration"));
+    host.store.slots.extend(registered);
+    let names = |host: &mut Host, expected: &str| {
+        let Why::ServerChanged { from, to } = host.need_user().why else {
+            panic!()
+        };
+        assert_eq!((from.as_str(), to.as_str()), (AS, expected));
+    };
+    host.refused("Bearer");
+    host.serve(PRM, 200, &both);
+    names(&mut host, OTHER);
+    // There is none at that place: the next one is asked about.
+    host.authorize();
+    host.serve(OTHER_META, 404, "");
+    host.serve(
+        "https://b.example/.well-known/openid-configuration",
+        404,
+        "",
+    );
+    host.serve(THIRD_META, 200, &metadata_of(THIRD, ""));
+    names(&mut host, THIRD);
+    // Instead of an answer, the request is made again.
+    host.refused("Bearer");
+    host.serve(PRM, 200, &both);
+    names(&mut host, THIRD);
+    host.authorize();
+    host.serve(THIRD_META, 200, &metadata_of(THIRD, ""));
+    assert_eq!(host.redirect().issuer.as_str(), THIRD);
+    host.handle(Event::Abandoned(Default::default()));
+    host.error();
+    // Consent to the first one.
+    host.refused("Bearer");
+    host.serve(PRM, 200, &both);
+    names(&mut host, OTHER);
+    to_other(&mut host);
+}

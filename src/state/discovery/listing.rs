@@ -6,20 +6,34 @@ use crate::issuer::IssuerId;
 use crate::record::ResourceFacts;
 use crate::wire::resource::canonical_identifier;
 
-/// Orders the entries: the host's choice, then the issuer in use, then issuers with configured credentials,
-/// then document order. Returns true when a criterion other than document order decided.
+/// Orders the entries: the host's choice, then the issuer in use, then the one that the user was asked to move to, then issuers
+/// with configured credentials, then document order. So the server that a question names is the one that its answer leads to,
+/// and the one that the next question names, while it is listed (ISO-09). Returns true when a criterion other than document order decided.
 pub(crate) fn order(core: &Core, facts: &mut ResourceFacts) -> bool {
-    let config = core.config();
     let held = core.held.at.as_ref().map(|at| at.issuer());
+    order_beside(core, held, facts)
+}
+
+/// Same as [`order`], beside an account of this issuer.
+pub(crate) fn order_beside(
+    core: &Core,
+    held: Option<&IssuerId>,
+    facts: &mut ResourceFacts,
+) -> bool {
+    let config = core.config();
+    let offered = core.memory.offered.as_deref();
+    let offered = offered.filter(|(from, _)| held == Some(from));
     let rank = |issuer: &IssuerId| {
         let preferred = config.preferred_issuers.iter().position(|p| p == issuer);
         let in_use = held == Some(issuer);
+        let named = offered.is_some_and(|(_, to)| config.is_expected(issuer, to));
         let configured = config.has_credentials_for(issuer);
-        match (preferred, in_use, configured) {
-            (Some(place), _, _) => place,
-            (None, true, _) => usize::MAX.saturating_sub(2),
-            (None, false, true) => usize::MAX.saturating_sub(1),
-            (None, false, false) => usize::MAX,
+        match (preferred, in_use, named, configured) {
+            (Some(place), _, _, _) => place,
+            (None, true, _, _) => usize::MAX.saturating_sub(3),
+            (None, false, true, _) => usize::MAX.saturating_sub(2),
+            (None, false, false, true) => usize::MAX.saturating_sub(1),
+            (None, false, false, false) => usize::MAX,
         }
     };
     let decided = facts

@@ -11,7 +11,7 @@ use crate::memory::Left;
 use crate::record::{ResourceFacts, write_account};
 use crate::slot::Revision;
 use crate::state::attempt::Errand;
-use crate::state::discovery::listing::{is_superseded, order};
+use crate::state::discovery::listing::{is_superseded, order_beside};
 use crate::state::{Next, Step, Work, wait_in};
 
 /// How many times the write is attempted against concurrent writes of other processes.
@@ -48,7 +48,7 @@ impl SavingStanding {
         let standing = if core.config().lists(&facts, at.issuer()) {
             Standing::Listed
         } else {
-            order(core, &mut facts);
+            order_beside(core, Some(at.issuer()), &mut facts);
             facts.servers.first().map_or(Standing::Listed, |to| {
                 Standing::LeftFor(core.config().expected_issuer(to).0.clone())
             })

@@ -40,15 +40,20 @@ impl Renewal {
         })
     }
 
-    /// Creates the renewal for an operation that still waits although this token, which was refused for it, is stored.
-    pub(crate) fn after_a_refusal(core: &Core, operation: Operation, token: Secret) -> Box<Self> {
-        let refused = Refused {
+    /// Creates the renewal for an operation that still waits although the tokens that it waited for have come: this one was
+    /// refused for it, or the stored one has expired.
+    pub(crate) fn of_a_caller(
+        core: &Core,
+        operation: Operation,
+        refused: Option<Secret>,
+    ) -> Box<Self> {
+        let refused = refused.map(|token| Refused {
             may_refresh: may_refresh(core, &operation),
             event: core.event,
             named_place: false,
             token: Some(token),
-        };
-        Self::new(core, operation, Some(refused))
+        });
+        Self::new(core, operation, refused)
     }
 
     /// Handles a token request of the host that no challenge caused.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::account::{Account, RefreshTokenId};
+use crate::account::RefreshTokenId;
 use crate::action::Why;
 use crate::budget::LOOKS_PER_RENEWAL;
 use crate::config::{Discovery, MachineFlow, SignIn};
@@ -42,23 +42,10 @@ impl Renewal {
         if core.held.unsaved.is_some() {
             return save_before(core, self);
         }
-        let Some((issuer, source, left, renewable)) = core.held.at.as_ref().map(|at| {
-            let Account { tokens, client, .. } = at.held();
+        let Some((issuer, source, left)) = core.held.at.as_ref().map(|at| {
             let left = at.held().still_listed().err();
-            let left = left.map(|to| (client.origin, to.clone()));
-            // A refresh token is bound to its client, and useless to the next registration (REG-25,
-            // TOK-19).
-            let refresh = tokens.as_ref().and_then(|tokens| tokens.refresh.as_ref());
-            let is_spent =
-                |token| !self.spent.is_empty() && self.spent.contains(&RefreshTokenId::of(token));
-            let renewable = refresh.is_some_and(|token| !is_spent(token))
-                && !client.is_expired(core.now.wall.seconds());
-            (
-                at.issuer().clone(),
-                at.server().facts().source,
-                left,
-                renewable,
-            )
+            let left = left.map(|to| (at.held().client.origin, to.clone()));
+            (at.issuer().clone(), at.server().facts().source, left)
         }) else {
             return self.needs_user(core);
         };
@@ -69,7 +56,7 @@ impl Renewal {
             return self.moved(core, issuer, origin, to);
         }
         let may_refresh = self.refused.as_ref().is_none_or(|r| r.may_refresh);
-        if !renewable || !may_refresh {
+        if !core.held.is_renewable(core.now) || self.has_spent(core) || !may_refresh {
             return if self.has_another(core) {
                 core.ready();
                 done()
@@ -94,6 +81,16 @@ impl Renewal {
             return self.read_server(core, issuer);
         }
         Leasing::begin(core, self)
+    }
+
+    /// Returns true when an answer to the stored refresh token was taken in this renewal.
+    fn has_spent(&self, core: &Core) -> bool {
+        let refresh = core
+            .held
+            .tokens()
+            .and_then(|tokens| tokens.refresh.as_ref());
+        let is_spent = |token| self.spent.contains(&RefreshTokenId::of(token));
+        !self.spent.is_empty() && refresh.is_some_and(is_spent)
     }
 
     pub(crate) fn needs_user(self: Box<Self>, core: &mut Core) -> Step {

@@ -1,24 +1,19 @@
 //! The callback, perhaps at another instance than the redirect: finds the pending record, consumes it, then acts (CB, ISS).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::action::Why;
-use crate::budget::TOKEN_TIME;
 use crate::clients::Registered;
 use crate::config::IssPolicy;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Refusal, Stage, StoreFlaw, Violation};
-use crate::event::{Operation, Persistence};
+use crate::event::Persistence;
 use crate::grant::{CallbackFlaw, ClientOrigin, CodeGrant, Redirected};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::record::read_pending;
 use crate::report::Decision;
 use crate::slot::{AuthorizationId, Revision, Slot, Stored};
-use crate::state::challenge::question::put;
-use crate::state::pause::Pausing;
 use crate::state::sign_in::exchange::Exchanging;
-use crate::state::sign_in::repeat::{ask_user, beside_the_record};
 use crate::state::sign_in::scopes::without_refused_scopes;
 use crate::state::sign_out::forget::forget;
 use crate::state::trigger::Trigger;
@@ -243,101 +238,6 @@ impl TakingPending {
         };
         Err(fails(core, &from.issuer, cause))
     }
-}
-
-impl Elsewhere {
-    /// Starts to wait for the tokens of another instance: reads the account at once, then after growing pauses.
-    pub(crate) fn begin(core: &mut Core, awaited: Awaited, otherwise: Otherwise) -> Step {
-        let until = core.now.mono.plus(TOKEN_TIME);
-        let elsewhere = Box::new(Self {
-            awaited,
-            until,
-            looks: 0,
-            otherwise,
-        });
-        let trigger = Trigger::TakenElsewhere(elsewhere);
-        // Unsaved tokens are saved first: their write is compared with the account that they are to replace.
-        Ok(match core.held.unsaved {
-            Some(_) => Next::Start(trigger),
-            None => Next::Read(trigger),
-        })
-    }
-
-    /// Continues after the account was read, or could not be read.
-    pub(crate) fn go(mut self: Box<Self>, core: &mut Core) -> Step {
-        let is_over = core.now.mono >= self.until;
-        let has_come = self.is_served(core) || is_over && self.holds_another(core);
-        if matches!(self.otherwise, Otherwise::Pending) {
-            return beside_the_record(core, has_come);
-        }
-        if has_come {
-            return self.serves(core);
-        }
-        if is_over {
-            return self.ends(core);
-        }
-        let wait = Duration::from_millis(100_u64 << self.looks.min(4));
-        self.looks = self.looks.saturating_add(1);
-        let until = core.now.mono.plus(wait.min(Duration::from_secs(1)));
-        let until = until.min(self.until);
-        wait_in(Pausing::begin(core, Trigger::TakenElsewhere(self), until))
-    }
-
-    /// Emits `Ready`: the tokens have arrived. Before it, emits the question of a caller whose scopes the account still lacks,
-    /// unless an authorization is pending again, which may request them.
-    fn serves(self, core: &mut Core) -> Step {
-        if let Otherwise::Redirect(_, Some((why, operation))) = self.otherwise
-            && core.waits_at().is_none()
-            && still_asks(core, &why, operation.as_ref())
-        {
-            put(core, why, operation);
-        }
-        core.ready();
-        done()
-    }
-
-    fn ends(self, core: &mut Core) -> Step {
-        // Another sign-in may have brought a token since, which serves callers that it was not refused for.
-        core.serve_others();
-        let (stage, issuer, cause) = match self.otherwise {
-            Otherwise::Pending => return done(),
-            Otherwise::Callback => {
-                let cause = Cause::NotPersisted(StoreFlaw::Conflict);
-                (Stage::Callback, None, cause)
-            }
-            Otherwise::Redirect(issuer, question) => {
-                if let Some((why, operation)) = question
-                    && still_waits(core, operation.as_ref())
-                {
-                    // Another authorization may be pending by now.
-                    return ask_user(core, why, operation);
-                }
-                if core.waits_at().is_some() {
-                    // The user was sent away again meanwhile: every caller receives the result of that authorization.
-                    return done();
-                }
-                (Stage::Authorization, Some(issuer), Cause::Abandoned)
-            }
-        };
-        Err(Failure {
-            operation: core.memory.operation.clone(),
-            stage,
-            issuer,
-            cause,
-            seen: Vec::new(),
-        })
-    }
-}
-
-/// Returns true when the caller of a question still waits for an answer.
-fn still_waits(core: &Core, operation: Option<&Operation>) -> bool {
-    operation.is_none_or(|operation| core.callers.has(operation))
-}
-
-/// Returns true when a question is about scopes that the account lacks, and its caller still waits.
-fn still_asks(core: &Core, why: &Why, operation: Option<&Operation>) -> bool {
-    let lacks = matches!(why, Why::ScopeMissing { scopes, .. } if !core.held.has_scopes(scopes));
-    lacks && still_waits(core, operation)
 }
 
 /// Redeems the code of an authorization that began while an account was stored, unless that account has been erased since.

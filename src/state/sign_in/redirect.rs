@@ -121,6 +121,7 @@ pub(crate) fn redirect(
                 next: Some(now.mono.plus(user_time)),
                 looks: 0,
                 before: core.held.authorization(),
+                renewed: None,
                 widens,
                 new_issuer,
             },

@@ -7,13 +7,13 @@
 //! - the documents, read again, lead to the same redirect.
 
 use crate::action::Why;
-use crate::budget::Limited;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Operation, Where};
 use crate::slot::{AuthorizationId, Slot, Stored};
 use crate::state::challenge::question::{put, recall};
 use crate::state::discovery::locate::read_documents;
+use crate::state::sign_in::beside::{ask_alone, look_at_the_account, look_before_asking};
 use crate::state::sign_in::redirect::{repeat_as_read, repeat_redirect};
 use crate::state::trigger::Trigger;
 use crate::state::{Next, Step, Work, done, wait_in};
@@ -23,6 +23,7 @@ use crate::wish::Click;
 /// Waits for the record of the pending authorization.
 pub(crate) struct CheckingPending {
     pub(crate) ask: Ask,
+    slot: Slot,
     then: Then,
 }
 
@@ -121,16 +122,18 @@ impl CheckingPending {
 
     fn read(core: &mut Core, slot: Slot, then: Then) -> Step {
         let ask = core.load(slot);
-        wait_in(Work::CheckingPending(Self { ask, then }))
+        wait_in(Work::CheckingPending(Self { ask, slot, then }))
     }
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let Some(waiting) = &core.waiting else {
             // The authorization ended meanwhile, and its end answered the `Authorize`.
-            if let Then::Ask(why, operation) = self.then {
-                put(core, why, operation);
-            }
-            return done();
+            return match self.then {
+                Then::Ask(why, operation) => {
+                    look_before_asking(core, AuthorizationId::of(&self.slot), (why, operation))
+                }
+                Then::Repeat(_) | Then::RepeatAsRead | Then::Look => done(),
+            };
         };
         let is_out =
             found.map(|stored| stored.is_some_and(|s| s.revision == waiting.rest.revision));
@@ -162,29 +165,33 @@ impl CheckingPending {
             // The tokens of the other instance have arrived, and do not suffice for this caller, but perhaps for others.
             (Then::Ask(why, operation), Ok(false) | Err(())) if has_brought => {
                 core.waiting = None;
-                put(core, why, operation);
+                ask_alone(core, why, operation);
                 core.serve_others();
                 done()
             }
             (Then::Ask(why, operation), Ok(false)) => {
-                // The caller joins the others that wait for the redirect.
-                if let Some(operation) = core.callers.join() {
-                    core.turn_away(operation);
-                }
+                join_the_others(core);
                 taken_elsewhere(core, known, Some((why, operation)))
             }
             (Then::Look, Ok(false)) => taken_elsewhere(core, by_then, None),
-            (Then::Look, Ok(true) | Err(())) => look_at_the_account(core),
+            (Then::Look, Ok(true) | Err(())) => {
+                look_at_the_account(core, waiting.rest.before, None)
+            }
             // The user's time has ended, but the timer has not been sent yet.
             (Then::Ask(why, operation), Ok(true) | Err(())) if waiting.is_over(core.now.mono) => {
-                core.stop_waiting();
-                put(core, why, operation);
-                core.serve_others();
-                done()
+                join_the_others(core);
+                look_at_the_account(core, by_then, Some((why, operation)))
             }
             // Every caller receives the result of the pending authorization.
             (Then::Ask(..), Ok(true) | Err(())) => done(),
         }
+    }
+}
+
+/// Makes the current caller wait with the others for what the redirect brings.
+fn join_the_others(core: &mut Core) {
+    if let Some(operation) = core.callers.join() {
+        core.turn_away(operation);
     }
 }
 
@@ -205,71 +212,6 @@ fn taken_elsewhere(
         requested: waiting.at.held().0.requested.clone(),
     };
     Elsewhere::begin(core, awaited, otherwise)
-}
-
-/// Reads the account, because the record of the redirect is there: the user may have completed another redirect instead.
-fn look_at_the_account(core: &mut Core) -> Step {
-    let Some(waiting) = &core.waiting else {
-        return done();
-    };
-    // Unsaved tokens are compared with the account that they are to replace, so it is not read before they are saved.
-    if core.held.unsaved.is_some() {
-        return looked(core);
-    }
-    let rest = &waiting.rest;
-    let elsewhere = Elsewhere {
-        awaited: Awaited {
-            own: rest.authorization(),
-            before: rest.before,
-            requested: waiting.at.held().0.requested.clone(),
-        },
-        until: rest.until,
-        looks: 0,
-        otherwise: Otherwise::Pending,
-    };
-    Ok(Next::Read(Trigger::TakenElsewhere(Box::new(elsewhere))))
-}
-
-/// Continues after the account was read beside the record of a redirect. If the tokens of another authorization have come, and
-/// serve every caller, the redirect is dropped. Otherwise the stored token serves those that it can.
-pub(crate) fn beside_the_record(core: &mut Core, has_come: bool) -> Step {
-    let Some(waiting) = &core.waiting else {
-        // The authorization was cancelled meanwhile.
-        return done();
-    };
-    let suffices = core.held.has_scopes(&waiting.at.held().0.requested);
-    let is_over = waiting.is_over(core.now.mono);
-    if suffices || is_over {
-        core.serve_others();
-    }
-    if has_come && core.callers.is_empty() {
-        core.stop_waiting();
-        core.ready();
-        return done();
-    }
-    looked(core)
-}
-
-/// Keeps waiting, because the record is there or could not be read; fails when the user's time has passed.
-fn looked(core: &mut Core) -> Step {
-    let now = core.now.mono;
-    let callers = !core.callers.is_empty();
-    match &mut core.waiting {
-        Some(waiting) if now < waiting.rest.until => {
-            waiting.rest.look_again(now, callers);
-            done()
-        }
-        Some(_) | None => match core.stop_waiting() {
-            Some((issuer, operation)) => Err(Failure {
-                operation,
-                stage: Stage::Authorization,
-                issuer: Some(issuer),
-                cause: Cause::OutOfPatience(Limited::UserTime),
-                seen: Vec::new(),
-            }),
-            None => done(),
-        },
-    }
 }
 
 /// Replaces the pending authorization. Reads the account slot first, because it may already satisfy the request.

@@ -254,6 +254,9 @@ impl World {
                     self.facts.note(need.why.as_str());
                     self.ledger
                         .asks(at, &need.why, &self.shelf, self.setup.instances);
+                    if need.why == Why::NoCredentials && need.operation.is_some() {
+                        self.ledger.lacks_credentials(at, &self.shelf);
+                    }
                 }
                 Action::Error(failure) => {
                     let exact = !self.shelf.tampered;
@@ -277,6 +280,10 @@ impl World {
                         if let Some(refused) = refused.filter(|_| !jumped) {
                             self.ledger.has_no_other(at, &refused, now, &self.shelf);
                         }
+                    }
+                    if failure.stage == Stage::Callback {
+                        // The callback has its result (S06).
+                        self.ledger.came_back(at, false);
                     }
                     if failure.stage == Stage::Registration && text == "NotPersisted(Load)" {
                         self.ledger.could_not_read(at);

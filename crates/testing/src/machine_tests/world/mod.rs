@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use mcp_auth_machine::event::Abandon;
 use mcp_auth_machine::wire::pkce::Seed;
-use mcp_auth_machine::{Config, Event, Moment};
+use mcp_auth_machine::{Config, Event, Moment, Phase};
 
 pub use checks::Ledger;
 pub use documents::{FLAWS, Flaw};
@@ -204,8 +204,8 @@ impl World {
             Move::Click(at) => {
                 self.ledger.external(at);
                 let instance = &self.instances[at];
-                let idle = instance.actions.is_empty()
-                    && instance.machine.phase() == mcp_auth_machine::Phase::Resting;
+                let idle =
+                    instance.actions.is_empty() && instance.machine.phase() == Phase::Resting;
                 if self.ledger.clicks(at, idle) {
                     self.facts.note("a person asked unasked");
                 }
@@ -320,6 +320,10 @@ impl World {
         }
         self.instances[at].machine.handle(now, event);
         self.collect(at);
+        if !matches!(self.instances[at].machine.phase(), Phase::Working(_)) {
+            // A callback has its result by now: what follows is other work (S06).
+            self.ledger.came_back(at, false);
+        }
     }
 
     fn seed(&mut self) -> Seed {

@@ -164,7 +164,7 @@ impl super::World {
         let key = persist.slot().to_string();
         if let How::Says(which) = how {
             let found = self.says(which);
-            self.facts.note("conflict");
+            self.conflicts(at, &key);
             self.saw(at, &key, persist.id(), found.as_ref());
             return persist.conflict(found);
         }
@@ -192,13 +192,21 @@ impl super::World {
                 persist.done()
             }
             Err(current) => {
-                self.facts.note("conflict");
+                self.conflicts(at, &key);
                 if key.starts_with("account/") && current.is_some() {
                     self.facts.note("lost the race");
                 }
                 self.saw(at, &key, persist.id(), current.as_ref());
                 persist.conflict(current)
             }
+        }
+    }
+
+    fn conflicts(&mut self, at: usize, key: &str) {
+        self.facts.note("conflict");
+        if key.starts_with("pending/") {
+            // Another instance has the callback: no code is exchanged here (S06).
+            self.ledger.came_back(at, false);
         }
     }
 

@@ -132,6 +132,8 @@ struct Seat {
     agreed: bool,
     /// A person asked to sign in, on their own account, and nothing has come of it yet (S40).
     clicked: bool,
+    /// It has read the record of its redirect since it last read the account (S67).
+    record_is_newer: bool,
     /// The store did not keep the account when it last should have.
     account_unsaved: bool,
     /// The store has failed it since the last event from outside.

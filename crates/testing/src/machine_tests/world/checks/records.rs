@@ -198,8 +198,10 @@ impl Ledger {
         if key.starts_with("pending/") {
             seat.pending_there = contents.is_some();
             seat.looks = false;
+            seat.record_is_newer |= seat.pending.as_deref() == Some(key);
         }
         if key.starts_with("account/") && seat.waits_for == Some(id) {
+            seat.record_is_newer = false;
             seat.account = contents.map(str::to_owned);
             self.bound_by_others(at);
         }
@@ -214,6 +216,21 @@ impl Ledger {
         };
         let ended = account(record)["beside_account"] == true && shelf.account().is_none();
         !shelf.tampered && !ended
+    }
+
+    /// The user is asked for want of credentials by an account slot that was read after the record of the redirect, since another
+    /// instance may have stored tokens meanwhile, and that was empty (S67).
+    pub(in crate::machine_tests::world) fn lacks_credentials(&mut self, at: usize, shelf: &Shelf) {
+        let seat = self.seat(at);
+        let unsure = seat.store_failed || seat.account_unsaved || shelf.tampered;
+        assert!(
+            !seat.record_is_newer || unsure,
+            "S67: the user is asked by an account that was read before the record of the redirect"
+        );
+        assert!(
+            seat.account.is_none() || unsure,
+            "S67: the user is asked for want of credentials, beside an account"
+        );
     }
 
     /// An operation whose requests were refused with these tokens receives the error that the user took too long: the account has no other
