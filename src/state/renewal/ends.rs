@@ -17,7 +17,7 @@ pub(crate) const WRITES: u8 = 3;
 
 impl Renewal {
     pub(crate) fn new(core: &Core, operation: Operation, refused: Option<Refused>) -> Box<Self> {
-        // What was read is known once the account slot records it, for every process.
+        // The metadata counts as known once the account slot records what it said, for every process.
         let durable = core.memory.has_recorded_the_move();
         let resource_known = refused
             .as_ref()
