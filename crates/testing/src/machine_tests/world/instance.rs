@@ -270,8 +270,11 @@ impl World {
                     let text = format!("{:?}", failure.cause);
                     self.ledger
                         .says(at, failure.cause.code(), &text, at_redirect);
-                    if text == "Violation(ServerChanged)" {
-                        // The resource does not list the server of the redirect any more: its tokens would be of no use.
+                    if text == "Violation(ServerChanged)"
+                        || own.is_none() && !instance.machine.has_pending_authorization()
+                    {
+                        // The resource does not list the server of the redirect any more, or the attempt that was to replace
+                        // it has failed: the machine has dropped it.
                         instance.pends = false;
                     }
                     if text == "OutOfPatience(UserTime)" && !self.setup.has(Habit::OtherDevice) {
