@@ -124,22 +124,27 @@ pub(crate) struct Click {
     wish: Wish,
     /// Whether it answers a question that was asked because a token, or scopes of it, were missing.
     pub(crate) lacks_a_token: bool,
+    /// Whether it answers a question for scopes.
+    pub(crate) for_scopes: bool,
 }
 
 impl Click {
     pub(crate) fn new(question: &mut Question, authorization: Authorization) -> Self {
-        let answered = authorization.answers.as_ref();
-        let answered = answered.map(|need| Wish::of(&need.why));
+        let answered = authorization.answers.as_ref().map(|need| &need.why);
+        let names_scopes = matches!(answered, Some(Why::ScopeMissing { .. }));
+        let answered = answered.map(Wish::of);
         let asked = question.0.take();
         let lacks =
             |asked: Asked| asked.wish == Wish::Refusal && asked.is_answered_by_a_token(true);
         let lacks_a_token = asked.is_some_and(lacks);
+        let for_scopes = names_scopes || asked.is_some_and(|asked| asked.for_scopes);
         let asked = asked.map(|asked| asked.wish);
         let wish = asked.or(answered).unwrap_or(Wish::Person);
         Self {
             authorization,
             wish,
             lacks_a_token,
+            for_scopes,
         }
     }
 

@@ -242,6 +242,7 @@ impl Core {
         self.memory.declined(self.now.mono);
         if self.held.is_usable(self.now) {
             self.memory.demanded.clear();
+            self.memory.question.withdraw();
         }
     }
 

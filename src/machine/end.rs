@@ -130,6 +130,27 @@ impl AuthMachine {
         self.core.abandon(waiting);
     }
 
+    /// Handles a sign-out during another one, which may have read the slot before the user signed in elsewhere: one that waits is
+    /// that of now, and one that has begun is followed by another.
+    fn sign_out_again(&mut self) {
+        let signed_out = self.core.now;
+        for queued in &mut self.inbox {
+            if let Trigger::SignOut(leaving) = queued {
+                leaving.signed_out = signed_out;
+                return;
+            }
+        }
+        let leaving = Box::new(Leaving {
+            known: None,
+            was_read: false,
+            unsaved: None,
+            doomed: Doomed::of(&mut self.core.memory.clients, false),
+            signed_out,
+            only: None,
+        });
+        self.inbox.push_front(Trigger::SignOut(leaving));
+    }
+
     /// Erases the account; pending results are discarded, and new tokens in them revoked (REFR-12). Pending erasures
     /// and revocations are kept, those of registrations included.
     pub(super) fn sign_out(&mut self) {
@@ -144,7 +165,7 @@ impl AuthMachine {
                 || signing_out && resets(trigger)
         });
         if signing_out {
-            return;
+            return self.sign_out_again();
         }
         let clients = &mut self.core.memory.clients;
         let mut doomed = Doomed::of(clients, resetting);

@@ -10,7 +10,7 @@ use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Authorization, Where};
 use crate::memory::Erasure;
 use crate::report::Decision;
-use crate::state::{Step, Trigger, Work, start, start_authorization};
+use crate::state::{Step, Trigger, Work, recall_reason, start, start_authorization};
 use crate::suspended::{Doomed, Leaving, Renewal};
 use crate::wire::callback::Callback;
 use crate::wish::Click;
@@ -56,9 +56,20 @@ impl AuthMachine {
         }
     }
 
-    /// Drops a queued request whose operation has a later request in the queue, or makes this one. Returns true if there was
-    /// such a request.
+    /// Drops a queued request whose operation has another request in the queue, or makes this one: one for any token if there is
+    /// one, otherwise the earlier one. Returns true if there was such a request.
     fn drop_repeated(&mut self, incoming: &Trigger) -> bool {
+        let is_content = |queued: &Trigger| matches!(queued, Trigger::Wanted(_));
+        let has_another = |(at, queued): (usize, &Trigger)| {
+            let others = self.inbox.iter().enumerate().filter(|other| other.0 != at);
+            let others = others.map(|other| other.1).chain([incoming]);
+            let mut others = others.filter(|other| other.is_of_a_caller());
+            is_content(queued) && others.any(|other| other.operation() == queued.operation())
+        };
+        let content = self.inbox.iter().enumerate().position(has_another);
+        if content.is_some() {
+            return content.is_some_and(|at| self.inbox.remove(at).is_some());
+        }
         let asks_again = |(at, queued): (usize, &Trigger)| {
             let later = self.inbox.iter().skip(at.saturating_add(1));
             let mut later = later
@@ -76,6 +87,9 @@ impl AuthMachine {
             authorization.on = Where::OtherDevice;
         }
         let click = Click::new(&mut self.core.memory.question, authorization);
+        if let Some(asked) = &click.authorization.answers {
+            recall_reason(&mut self.core, &asked.why);
+        }
         for trigger in &mut self.inbox {
             if let Trigger::Authorize(waits) = trigger {
                 return waits.join(click);
@@ -91,13 +105,18 @@ impl AuthMachine {
             return waits.join(click);
         }
         let wanted = &click.authorization;
+        let demanded = self.core.memory.demanded.all();
+        let scopes = wanted
+            .scopes
+            .as_ref()
+            .or(demanded.filter(|_| click.for_scopes));
         let config = self.core.identity.config();
         let elsewhere = match self.work.uncounted() {
             Some(attempt) => {
                 attempt.wish = attempt.wish.joined_by(click.wish());
-                !attempt.serves(wanted, config)
+                !attempt.serves(wanted, scopes, config)
             }
-            None => !self.work.serves(wanted, config),
+            None => !self.work.serves(wanted, scopes, config),
         };
         // A device code is shown again for it, between two polls.
         let polls = matches!(self.work, Work::Polling(_));

@@ -216,11 +216,19 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Returns true when this attempt does what this request wants: it leads the same way, and asks for the scopes that the host
-    /// names.
-    pub(crate) fn serves(&self, wanted: &Authorization, config: &Config) -> bool {
-        let named = |scopes| self.scopes.as_ref().is_some_and(|own| own.covers(scopes));
-        self.way.is_that_of(wanted, config) && wanted.scopes.as_ref().is_none_or(named)
+    /// Returns true when this attempt does what this request wants: it leads the same way, and asks for these scopes. An attempt
+    /// for which the host names no scopes asks for those that were demanded.
+    pub(crate) fn serves(
+        &self,
+        wanted: &Authorization,
+        scopes: Option<&Scopes>,
+        config: &Config,
+    ) -> bool {
+        let asks_for = |scopes| match &self.scopes {
+            Some(own) => own.covers(scopes),
+            None => wanted.scopes.is_none(),
+        };
+        self.way.is_that_of(wanted, config) && scopes.is_none_or(asks_for)
     }
 
     /// Creates an attempt with a user. A redirect needs a redirect URI, which clients without a user have not.

@@ -165,11 +165,13 @@ impl Work {
 
     /// Returns true when the attempt of this state does what this request wants: the callback arrives at the same browser and
     /// redirect URI, and it asks for these scopes. Otherwise the request follows it, and replaces its redirect.
-    pub(crate) fn serves(&self, wanted: &Authorization, config: &Config) -> bool {
-        let asks_for = |requested: &Scopes| {
-            let scopes = wanted.scopes.as_ref();
-            scopes.is_none_or(|scopes| requested.covers(scopes))
-        };
+    pub(crate) fn serves(
+        &self,
+        wanted: &Authorization,
+        scopes: Option<&Scopes>,
+        config: &Config,
+    ) -> bool {
+        let asks_for = |requested: &Scopes| scopes.is_none_or(|scopes| requested.covers(scopes));
         let redirected = if let Self::SavingBoth(state) = self {
             state.pending.redirected()
         } else if let Self::SavingPending(state) = self {

@@ -25,6 +25,7 @@ mod sign_out;
 mod trigger;
 mod without_user;
 
+pub(crate) use challenge::question::recall_reason;
 pub(crate) use challenge::read::judge;
 pub(crate) use client::binding::{LoadingBinding, SavingBinding};
 pub(crate) use client::choose::LoadingRegistration;

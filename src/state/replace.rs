@@ -77,6 +77,7 @@ pub(super) fn place_of(
     if !account.has_refresh(sent.held()) {
         return Place::None;
     }
+    let late = late || !sent.in_time;
     let same = account.issuance() == sent.before || !late;
     let replaced = !own.held().has_refresh(sent.held());
     let (usable, valid) = (is_usable(core, own), core.held.is_usable(core.now));

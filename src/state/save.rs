@@ -13,6 +13,7 @@ use crate::state::sign_out::revoke::Revoking;
 use crate::state::trigger::{Trigger, resume};
 use crate::state::{Next, Step, Work, done, wait_in};
 use crate::suspended::{Again, Kept, Renewal, Unsaved};
+use crate::time::MonoMillis;
 
 /// How many times a write is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
@@ -136,7 +137,7 @@ impl SavingAccount {
                 // A token that expired before it was stored was no refresh of anything: the next one may follow (USE-08).
                 let usable = usable && !renewal.is_for_others;
                 if usable {
-                    core.held.proof = Proof::Refreshed(now);
+                    core.held.proof = Proof::Refreshed(requested_at(core));
                 }
                 let operation = renewal.operation();
                 core.memory.refreshed(operation.filter(|_| usable), now);
@@ -404,6 +405,13 @@ fn ready_for(core: &mut Core, then: &Option<Box<Trigger>>) {
         }
         Some(_) | None => core.ready(),
     }
+}
+
+/// Returns when the stored token was requested: the store may have taken long since.
+fn requested_at(core: &Core) -> MonoMillis {
+    let received = core.held.tokens().map(|tokens| tokens.received);
+    let age = received.map_or(0, |at| core.now.wall.0.saturating_sub(at.0));
+    MonoMillis(core.now.mono.0.saturating_sub(age))
 }
 
 /// Refreshes the stored token after a sign-in, whose tokens have expired or gave way to others that have.

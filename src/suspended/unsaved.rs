@@ -44,6 +44,8 @@ pub(crate) struct Sent {
     /// The refresh token that the account holds since another answer was stored; `None` for the one that was sent.
     pub(crate) instead: Option<Secret>,
     pub(crate) rank: Rank,
+    /// Whether the answer came within the time limit of the request, and so within the lease.
+    pub(crate) in_time: bool,
 }
 
 /// The value of an answer among those to requests with one refresh token. What it brings counts first, then the order of the
@@ -126,6 +128,7 @@ impl Sent {
             before: account.issuance(),
             instead: account.token(TokenKind::RefreshToken).cloned(),
             rank: self.rank,
+            in_time: self.in_time,
         }
     }
 

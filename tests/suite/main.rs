@@ -36,6 +36,7 @@ mod clients;
 mod coming_back;
 mod configured;
 mod conflicts;
+mod consents;
 mod device;
 mod discovery;
 mod documentation;

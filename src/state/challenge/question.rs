@@ -24,21 +24,28 @@ pub(crate) fn put(core: &mut Core, why: Why, operation: Option<Operation>) {
 /// Restores what a question stands for, in a machine that may not have asked it: its answer then has the same effect
 /// (STEP-15).
 pub(crate) fn recall(core: &mut Core, asked: NeedUser) {
+    recall_reason(core, &asked.why);
     if asked.operation.is_some() {
         core.memory.operation = asked.operation;
     }
-    match asked.why {
+}
+
+/// Restores what the reason of a question stands for, when its answer arrives: an attempt that is under way may serve it.
+pub(crate) fn recall_reason(core: &mut Core, why: &Why) {
+    match why {
         Why::NoCredentials | Why::TokenOver | Why::RenewalRefused { .. } => {}
         Why::ScopeMissing { scopes, .. } => {
             core.memory.demanded.forget_old(core.now.mono);
-            core.memory.demanded.add(&scopes, core.now.mono);
+            core.memory.demanded.add(scopes, core.now.mono);
         }
-        Why::ServerChanged { from, to } => core.memory.offered = Some(Box::new((from, to))),
+        Why::ServerChanged { from, to } => {
+            core.memory.offered = Some(Box::new((from.clone(), to.clone())));
+        }
         Why::ClientForgotten => core.memory.forgot_client(core.now.mono),
         Why::MethodRefused {
             issuer, refused, ..
         } => {
-            core.memory.clients.refuse(&issuer, refused);
+            core.memory.clients.refuse(issuer, *refused);
             core.memory.forgot_client(core.now.mono);
         }
         Why::OfflineAccessRefused => core.memory.offline_access_refused = true,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::account::{Account, Naming, RefreshGrant};
+use crate::budget::TOKEN_TIME;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Outcome;
@@ -393,7 +394,8 @@ impl AtIssuer<RefreshGrant> {
     ) -> (AtIssuer<Account>, Box<Sent>) {
         let issuer = self.issuer().clone();
         let seconds = granted.lifetime.seconds();
-        let sent = Sent::of(&self, Brings::Tokens, request);
+        let mut sent = Sent::of(&self, Brings::Tokens, request);
+        sent.in_time = from.passed(core.now) <= millis(TOKEN_TIME);
         let at = self.redeemed(granted, from);
         let at = at.then(|account| Account { binding, ..account });
         core.report(|| Decision::TokenRefreshed {

@@ -20,6 +20,7 @@ impl Sent {
             before: grant.account.issuance(),
             instead: None,
             rank: Rank { brings, request },
+            in_time: true,
         })
     }
 }
