@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use mcp_auth_machine::Event;
 use mcp_auth_machine::action::NeedUser;
 use mcp_auth_machine::event::Authorization;
 use mcp_auth_machine::wire::scopes::Scopes;
+use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
 
@@ -48,6 +48,7 @@ fn step_15_s46_the_answer_to_a_question_of_another_machine_is_not_taken_for_that
     host.need_user();
     let other = Host::signed_in(config(), &renewable("at-1", "rt-1"));
     host.store = other.store;
+    host.pass(2_000);
     answers(&mut host, asked_elsewhere("admin"));
     goes_for(&mut host, &["admin"]);
 }
@@ -121,20 +122,20 @@ fn s52_use_14_a_full_queue_drops_no_refusal_for_a_request_for_any_token() {
     let sent = host.token();
     let mut store = std::mem::take(&mut host.store);
     host.store.mode = StoreMode::Manual;
-    host.challenged_for("first", 401, &["Bearer"], None);
     host.pass(2_000);
+    host.authorize();
     host.challenged_for("refused", 401, &["Bearer"], sent.as_deref());
     host.wanted("refused");
-    for number in 0..mcp_auth_machine::budget::EVENTS_QUEUED {
-        host.handle(Event::Wanted(format!("other {number}").as_str().into()));
+    for number in 1..mcp_auth_machine::budget::EVENTS_QUEUED {
+        host.wanted(&format!("other {number}"));
     }
     host.share(&mut store);
     host.store = store;
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.redirect();
     // The refusal is handled: the resource's metadata is read before the refresh.
-    while !matches!(
-        host.actions.front(),
-        None | Some(mcp_auth_machine::Action::SendRequest(_))
-    ) {
+    while !matches!(host.actions.front(), None | Some(Action::SendRequest(_))) {
         host.next();
     }
     host.serve(PRM, 200, &prm());
@@ -174,7 +175,7 @@ fn rev_03_s62_a_second_sign_out_reads_the_slot_again() {
     let mut host = Host::new(config());
     host.store.mode = StoreMode::Manual;
     host.handle(Event::SignedOut);
-    let mcp_auth_machine::Action::LoadSlot(first) = host.next() else {
+    let Action::LoadSlot(first) = host.next() else {
         panic!()
     };
     let other = Host::signed_in(config(), &renewable("at-1", "rt-1"));
