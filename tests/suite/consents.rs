@@ -134,11 +134,10 @@ fn s52_use_14_a_full_queue_drops_no_refusal_for_a_request_for_any_token() {
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
     host.redirect();
-    // The refusal is handled: the resource's metadata is read before the refresh.
+    // The refusal is handled by a refresh; the resource's metadata has just been read.
     while !matches!(host.actions.front(), None | Some(Action::SendRequest(_))) {
         host.next();
     }
-    host.serve(PRM, 200, &prm());
     host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
     host.ready();
 }
