@@ -157,7 +157,7 @@ impl World {
             scanner::diagnostic("an action", &text);
             text.hash(&mut self.digest);
             if self.tells {
-                println!("  {at} asks for {text}");
+                println!("  {at} asks for {action:?}");
             }
             let newest = match &action {
                 Action::SendRequest(send) => Some(send.id()),
