@@ -68,10 +68,21 @@ const HARMLESS: [Engine; 8] = [
 const SEEDS: &str = "0..2000";
 
 /// How many situations the search looks at for one bug.
-const SITUATIONS: &str = "800000";
+const SITUATIONS: &str = "1200000";
 
 /// The verdict of an engine with this bug switched on: the first violation, or none.
 fn verdict(copy: &Planted, bug: u8, engine: Engine) -> Option<String> {
+    // A part of the pairs of a sweep is luck where the flows have changed.
+    let effort = match engine {
+        Engine::Answers | Engine::Events => "each",
+        Engine::Histories
+        | Engine::Simulation
+        | Engine::Storms
+        | Engine::Traces
+        | Engine::Members
+        | Engine::Parameters
+        | Engine::Search => "quick",
+    };
     let output = Command::new(copy.program())
         .arg(engine.test())
         .current_dir(copy.root())
@@ -80,7 +91,7 @@ fn verdict(copy: &Planted, bug: u8, engine: Engine) -> Option<String> {
         .env("SEARCH", SITUATIONS)
         .env("PROOF_SEEDS", SEEDS)
         .env("PROOF_SHRINK", "0")
-        .env_remove("PROOF")
+        .env("PROOF", effort)
         .output()
         .expect("the proof runs");
     if output.status.success() {

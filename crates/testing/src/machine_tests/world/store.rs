@@ -237,7 +237,7 @@ impl super::World {
     fn sees(&mut self, at: usize, key: &str, id: u64, stored: Option<&Stored>, own: bool) {
         let contents = stored.map(|stored| stored.contents.expose());
         self.ledger.sees_lease(at, key, id, contents, self.now, own);
-        self.ledger.sees(at, key, id, contents);
+        self.ledger.sees(at, key, id, contents, own);
         let seen = stored.map(|stored| stored.revision.to_string());
         self.instances[at].seen.extend(seen);
     }

@@ -193,13 +193,14 @@ impl Ledger {
         key: &str,
         id: u64,
         contents: Option<&str>,
+        own: bool,
     ) {
         let seat = self.seat(at);
         if key.starts_with("pending/") {
+            // A callback without a record leads to no code (S06).
+            seat.after_callback &= own || contents.is_some();
             seat.pending_there = contents.is_some();
             seat.looks = false;
-            // A callback without a record leads to no code (S06).
-            seat.after_callback &= seat.pending_there;
             seat.record_is_newer |= seat.pending.as_deref() == Some(key);
         }
         if key.starts_with("account/") && seat.waits_for == Some(id) {
