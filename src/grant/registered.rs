@@ -53,7 +53,7 @@ impl Registration {
         let known = match (&self.scopes, refused) {
             (Some(RegisteredScopes::Named(known)), _)
             | (Some(RegisteredScopes::Asked(known)), true) => known,
-            (None, true) => Scopes::none(),
+            (None, true) => return scopes.clone().less(&self.left_out),
             (Some(RegisteredScopes::Asked(_)) | None, false) => return Scopes::default(),
         };
         scopes.minus(known).less(&self.left_out)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use super::text::{Untrusted, all_bytes};
 
@@ -101,12 +101,6 @@ impl Scopes {
             }
         }
         Self(text.into())
-    }
-
-    /// Lends an empty list, so that no reference to its text is counted.
-    pub(crate) fn none() -> &'static Self {
-        static NONE: LazyLock<Scopes> = LazyLock::new(Scopes::default);
-        &NONE
     }
 
     /// Returns true if the list has no items.

@@ -45,7 +45,7 @@ pub(crate) fn ask_because(
         let demanded = core
             .memory
             .demanded
-            .recent_with(Scopes::none(), core.now.mono);
+            .recent_with(&Scopes::default(), core.now.mono);
         // The host receives the scopes for which it asks the user's consent (STEP-13).
         if refused && adds(core, &demanded) {
             Why::ScopeMissing {

@@ -23,15 +23,14 @@ pub(crate) fn registration_scopes(
     at: &AtIssuer<()>,
 ) -> Scopes {
     let (selected, _, _) = select_scopes(core, attempt, facts, at, None);
-    let none = Scopes::none();
     let listed = listed_scopes(core, facts, at).unwrap_or_default();
-    let configured = core.config().scopes.as_ref().unwrap_or(none);
-    let challenged = core.memory.demanded.all().unwrap_or(none);
-    selected
-        .and(configured)
-        .and(challenged)
-        .and(&listed)
-        .and(&attempt.registered)
+    let configured = core.config().scopes.as_ref();
+    let challenged = core.memory.demanded.all();
+    let selected = configured
+        .into_iter()
+        .chain(challenged)
+        .fold(selected, Scopes::and);
+    selected.and(&listed).and(&attempt.registered)
 }
 
 /// Returns the scopes that the resource lists. A listed `offline_access` alone does not request refresh
@@ -55,15 +54,15 @@ pub(crate) fn select_scopes<T>(
     at: &AtIssuer<T>,
     known: Option<&Registration>,
 ) -> (Scopes, ScopeSource, bool) {
-    let left_out = known.map_or(Scopes::none(), |known| &known.left_out);
+    let left_out = known.map(|known| &known.left_out);
     if let Some(scopes) = &attempt.scopes {
         return (scopes.clone(), ScopeSource::Host, false);
     }
-    let client = known.map(|known| (&known.client, &known.left_out));
+    let client = known.map(|known| (&known.client, left_out));
     let before = requested_before(core, facts, at, client).filter(|_| !attempt.narrow);
     let (asked, source) = asked_now(core, facts, at, left_out);
     let scopes = first(before, asked);
-    let adds = !left_out.contains(OFFLINE_ACCESS)
+    let adds = !left_out.is_some_and(|left_out| left_out.contains(OFFLINE_ACCESS))
         && wants_offline_access(core, at)
         && !scopes.is_empty()
         && !scopes.contains(OFFLINE_ACCESS)
@@ -88,9 +87,8 @@ pub(crate) fn asked_scopes(
     facts: &ResourceFacts,
     at: &AtIssuer<Client>,
 ) -> (Scopes, ScopeSource) {
-    let none = Scopes::none();
-    let before = requested_before(core, facts, at, Some((at.held(), none)));
-    let (asked, source) = asked_now(core, facts, at, none);
+    let before = requested_before(core, facts, at, Some((at.held(), None)));
+    let (asked, source) = asked_now(core, facts, at, None);
     (first(before, asked), source)
 }
 
@@ -108,14 +106,17 @@ fn asked_now<T>(
     core: &Core,
     facts: &ResourceFacts,
     at: &AtIssuer<T>,
-    left_out: &Scopes,
+    left_out: Option<&Scopes>,
 ) -> (Scopes, ScopeSource) {
     match (&core.config().scopes, core.memory.demanded.all()) {
         (Some(base), Some(challenged)) => (base.union(challenged), ScopeSource::Challenge),
         (None, Some(challenged)) => (challenged.clone(), ScopeSource::Challenge),
         (Some(base), None) => (base.clone(), ScopeSource::Host),
         (None, None) => match listed_scopes(core, facts, at) {
-            Some(listed) => (listed.minus(left_out), ScopeSource::ResourceMetadata),
+            Some(listed) => {
+                let listed = left_out.into_iter().fold(listed, Scopes::less);
+                (listed, ScopeSource::ResourceMetadata)
+            }
             None => (Scopes::default(), ScopeSource::Nobody),
         },
     }
@@ -131,7 +132,7 @@ fn requested_before<T>(
     core: &Core,
     facts: &ResourceFacts,
     at: &AtIssuer<T>,
-    client: Option<(&Client, &Scopes)>,
+    client: Option<(&Client, Option<&Scopes>)>,
 ) -> Option<Scopes> {
     let account = core.held.at.as_deref().filter(|held| {
         held.issuer() == at.issuer() && held.held().resource.id.as_str() == &*facts.id
@@ -146,7 +147,7 @@ fn requested_before<T>(
     match client {
         Some((client, _)) if client.id == account.client.id => Some(before.clone()),
         Some((client, left_out)) if registers && client.origin == ClientOrigin::Dynamic => {
-            Some(before.minus(left_out))
+            Some(left_out.into_iter().fold(before.clone(), Scopes::less))
         }
         None if registers => Some(before.clone()),
         Some(_) | None => None,
@@ -160,7 +161,7 @@ pub(crate) fn disputable(
     facts: &ResourceFacts,
     at: &AtIssuer<Registration>,
 ) -> Option<Box<Disputable>> {
-    let (needed, _) = asked_now(core, facts, at, Scopes::none());
+    let (needed, _) = asked_now(core, facts, at, None);
     let known = at.held();
     // Without required scopes, no smaller request exists.
     let extras = if needed.is_empty() || needed == *scopes {
