@@ -846,3 +846,24 @@ fn s20_refr_06_a_late_drop_ends_no_refresh_token_that_another_process_has_used_s
     assert!(account(&host).contains("rt-1"));
     assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
 }
+
+/// The server keeps refresh tokens. An answer that the host passes in after its time limit, and before the timer, is late: another
+/// process has refreshed since, and its access token was requested later.
+#[test]
+fn refr_07_s63_an_answer_after_its_time_limit_replaces_no_newer_token() {
+    let mut host = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
+    host.pass(HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &revocable(""));
+    let send = host.request_to(TOKEN);
+    host.move_clocks(std::time::Duration::from_secs(100));
+    let built = std::sync::Arc::new(config().build().unwrap());
+    let mut other = Host::resumed(built, std::mem::take(&mut host.store), host.now, 50);
+    other.wanted("y");
+    other.serve(TOKEN, 200, &token_answer("at-3"));
+    other.ready();
+    host.store = other.store;
+    answers(&mut host, send, &token_answer("at-2"));
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
+}
