@@ -140,15 +140,9 @@ impl AuthMachine {
                 return;
             }
         }
-        let leaving = Box::new(Leaving {
-            known: None,
-            was_read: false,
-            unsaved: None,
-            doomed: Doomed::of(&mut self.core.memory.clients, false),
-            signed_out,
-            only: None,
-        });
-        self.inbox.push_front(Trigger::SignOut(leaving));
+        let doomed = Doomed::of(&mut self.core.memory.clients, false);
+        let leaving = Leaving::new(doomed, signed_out);
+        self.inbox.push_front(Trigger::SignOut(Box::new(leaving)));
     }
 
     /// Erases the account; pending results are discarded, and new tokens in them revoked (REFR-12). Pending erasures
@@ -201,11 +195,8 @@ impl AuthMachine {
         self.core.memory = self.core.memory.after_sign_out();
         let leaving = Box::new(Leaving {
             known,
-            was_read: false,
             unsaved,
-            doomed,
-            signed_out: self.core.now,
-            only: None,
+            ..Leaving::new(doomed, self.core.now)
         });
         self.inbox.push_front(Trigger::SignOut(leaving));
     }

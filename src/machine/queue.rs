@@ -59,26 +59,18 @@ impl AuthMachine {
     /// Drops a queued request whose operation has another request in the queue, or makes this one: one for any token if there is
     /// one, otherwise the earlier one. Returns true if there was such a request.
     fn drop_repeated(&mut self, incoming: &Trigger) -> bool {
-        let is_content = |queued: &Trigger| matches!(queued, Trigger::Wanted(_));
-        let has_another = |(at, queued): (usize, &Trigger)| {
-            let others = self.inbox.iter().enumerate().filter(|other| other.0 != at);
-            let others = others.map(|other| other.1).chain([incoming]);
-            let mut others = others.filter(|other| other.is_of_a_caller());
-            is_content(queued) && others.any(|other| other.operation() == queued.operation())
+        let callers = self.inbox.iter().enumerate();
+        let callers = callers.filter(|(_, queued)| queued.is_of_a_caller());
+        let has_another = |(at, queued): &(usize, &Trigger)| {
+            let others = callers.clone().filter(|(other, _)| other != at);
+            let mut others = others.map(|(_, other)| other).chain([incoming]);
+            others.any(|other| other.operation() == queued.operation())
         };
-        let content = self.inbox.iter().enumerate().position(has_another);
-        if content.is_some() {
-            return content.is_some_and(|at| self.inbox.remove(at).is_some());
-        }
-        let asks_again = |(at, queued): (usize, &Trigger)| {
-            let later = self.inbox.iter().skip(at.saturating_add(1));
-            let mut later = later
-                .chain([incoming])
-                .filter(|later| later.is_of_a_caller());
-            queued.is_of_a_caller() && later.any(|later| later.operation() == queued.operation())
-        };
-        let found = self.inbox.iter().enumerate().position(asks_again);
-        found.is_some_and(|at| self.inbox.remove(at).is_some())
+        let mut repeated = callers.clone().filter(has_another);
+        let mut contents = repeated.clone();
+        let content = contents.find(|(_, queued)| matches!(queued, Trigger::Wanted(_)));
+        let at = content.or_else(|| repeated.next()).map(|(at, _)| at);
+        at.is_some_and(|at| self.inbox.remove(at).is_some())
     }
 
     /// Queues an `Authorize`. If an attempt is under way that fits it, the `Authorize` joins that attempt instead.
@@ -111,13 +103,10 @@ impl AuthMachine {
             .as_ref()
             .or(demanded.filter(|_| click.for_scopes));
         let config = self.core.identity.config();
-        let elsewhere = match self.work.uncounted() {
-            Some(attempt) => {
-                attempt.wish = attempt.wish.joined_by(click.wish());
-                !attempt.serves(wanted, scopes, config)
-            }
-            None => !self.work.serves(wanted, scopes, config),
-        };
+        if let Some(attempt) = self.work.uncounted() {
+            attempt.wish = attempt.wish.joined_by(click.wish());
+        }
+        let elsewhere = !self.work.serves(wanted, scopes, config);
         // A device code is shown again for it, between two polls.
         let polls = matches!(self.work, Work::Polling(_));
         if self.work.attempt().is_some() && !elsewhere && !polls {
@@ -224,13 +213,10 @@ impl AuthMachine {
             match self.core.memory.erasure {
                 Erasure::Done => {}
                 Erasure::Failed(remnant) => {
+                    let doomed = Doomed::of(&mut self.core.memory.clients, false);
                     let leaving = Leaving {
-                        signed_out: remnant.signed_out,
                         only: Some(remnant),
-                        known: None,
-                        was_read: false,
-                        unsaved: None,
-                        doomed: Doomed::of(&mut self.core.memory.clients, false),
+                        ..Leaving::new(doomed, remnant.signed_out)
                     };
                     return Some(Trigger::SignOut(Box::new(leaving)));
                 }

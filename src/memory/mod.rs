@@ -126,6 +126,12 @@ impl Memory {
         before.is_some_and(|before| !before.says_the_same(facts))
     }
 
+    /// Returns the operation of the latest request, or a name for what a person has asked for.
+    pub(crate) fn operation_of_a_person(&self) -> Operation {
+        let operation = self.operation.clone();
+        operation.unwrap_or_else(|| "authorize".into())
+    }
+
     /// Returns true if the resource's metadata was read a moment ago, and the account slot records what it said.
     pub(crate) fn has_just_read_the_resource(&self, now: MonoMillis) -> bool {
         let read = self.resource.as_ref();

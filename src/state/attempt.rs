@@ -216,19 +216,13 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Returns true when this attempt does what this request wants: it leads the same way, and asks for these scopes. An attempt
-    /// for which the host names no scopes asks for those that were demanded.
-    pub(crate) fn serves(
-        &self,
-        wanted: &Authorization,
-        scopes: Option<&Scopes>,
-        config: &Config,
-    ) -> bool {
-        let asks_for = |scopes| match &self.scopes {
+    /// Returns true when this attempt asks for the scopes of this request. An attempt for which the host names no scopes asks for
+    /// those that were demanded.
+    pub(crate) fn asks_for(&self, scopes: &Scopes, wanted: &Authorization) -> bool {
+        match &self.scopes {
             Some(own) => own.covers(scopes),
             None => wanted.scopes.is_none(),
-        };
-        self.way.is_that_of(wanted, config) && scopes.is_none_or(asks_for)
+        }
     }
 
     /// Creates an attempt with a user. A redirect needs a redirect URI, which clients without a user have not.

@@ -166,11 +166,15 @@ impl Work {
     /// Returns true when the attempt of this state does what this request wants: the callback arrives at the same browser and
     /// redirect URI, and it asks for these scopes. Otherwise the request follows it, and replaces its redirect.
     pub(crate) fn serves(
-        &self,
+        &mut self,
         wanted: &Authorization,
         scopes: Option<&Scopes>,
         config: &Config,
     ) -> bool {
+        if let Some(attempt) = self.uncounted() {
+            return attempt.way.is_that_of(wanted, config)
+                && scopes.is_none_or(|scopes| attempt.asks_for(scopes, wanted));
+        }
         let asks_for = |requested: &Scopes| scopes.is_none_or(|scopes| requested.covers(scopes));
         let redirected = if let Self::SavingBoth(state) = self {
             state.pending.redirected()

@@ -183,12 +183,7 @@ fn authorize_read(core: &mut Core, click: Click) -> Step {
         }
         SignIn::User => authorize(core, click),
         // With a grant that needs no user, an authorization request is a token request.
-        SignIn::Machine(_) => {
-            let operation = core.memory.operation.clone();
-            let operation = operation.unwrap_or_else(|| "authorize".into());
-            core.callers.person_waits();
-            Renewal::wanted(core, operation)
-        }
+        SignIn::Machine(_) => Renewal::for_a_person(core),
     }
 }
 

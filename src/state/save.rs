@@ -125,7 +125,7 @@ impl SavingAccount {
                 // The process was suspended meanwhile: the refresh that is due follows.
                 let renewable = core.held.tokens().is_some_and(|t| t.refresh.is_some());
                 if !usable && renewable && !late && then.is_none() {
-                    return refresh_for_a_person(core);
+                    return Renewal::for_a_person(core);
                 }
                 ready_or_slow(core, Stage::Token, operation, late, then)
             }
@@ -307,7 +307,7 @@ impl Write {
             }
             (Kept::Authorized { .. }, None) if !usable => match self.late {
                 true => done(),
-                false => refresh_for_a_person(core),
+                false => Renewal::for_a_person(core),
             },
             (
                 Kept::Refreshed { .. }
@@ -412,13 +412,6 @@ fn requested_at(core: &Core) -> MonoMillis {
     let received = core.held.tokens().map(|tokens| tokens.received);
     let age = received.map_or(0, |at| core.now.wall.0.saturating_sub(at.0));
     MonoMillis(core.now.mono.0.saturating_sub(age))
-}
-
-/// Refreshes the stored token after a sign-in, whose tokens have expired or gave way to others that have.
-fn refresh_for_a_person(core: &mut Core) -> Step {
-    let operation = core.memory.operation.clone();
-    core.callers.person_waits();
-    Renewal::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
 }
 
 /// Returns true when no event waits for the write, or one that asks for a token.

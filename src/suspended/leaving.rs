@@ -22,6 +22,20 @@ pub(crate) struct Leaving {
     pub(crate) only: Option<Remnant>,
 }
 
+impl Leaving {
+    /// Creates the sign-out of whatever account the slot holds.
+    pub(crate) fn new(doomed: Doomed, signed_out: Moment) -> Self {
+        Self {
+            known: None,
+            unsaved: None,
+            doomed,
+            was_read: false,
+            signed_out,
+            only: None,
+        }
+    }
+}
+
 /// The registrations to erase with a sign-out.
 pub(crate) struct Doomed {
     pub(crate) orders: Vec<Order>,

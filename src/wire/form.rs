@@ -51,10 +51,9 @@ pub(crate) fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
     while let [byte, after @ ..] = rest {
         let (decoded, after) = match (byte, after) {
             (b'+', after) => (b' ', after),
-            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => (high << 4 | low, after),
-                (_, _) => return Err(FormFlaw::Escape),
-            },
+            (b'%', [high, low, after @ ..]) => {
+                (escaped(*high, *low).ok_or(FormFlaw::Escape)?, after)
+            }
             (b'%', _) => return Err(FormFlaw::Escape),
             (other, after) => (*other, after),
         };
@@ -88,6 +87,7 @@ fn is_escape_of(mut text: &[u8], expected: &[u8]) -> bool {
     text.is_empty()
 }
 
+/// Returns the byte that these digits stand for.
 fn escaped(high: u8, low: u8) -> Option<u8> {
     Some(hex(high)? << 4 | hex(low)?)
 }

@@ -27,6 +27,19 @@ pub(crate) fn other(host: &mut Host, callback: &str) -> Host {
     other
 }
 
+/// Another instance on the store of this one, which was faster with the same callback. The store is there.
+pub(crate) fn faster(host: &mut Host, callback: &str) -> Host {
+    host.store.mode = StoreMode::Manual;
+    host.callback(callback);
+    let mut store = std::mem::take(&mut host.store);
+    store.mode = StoreMode::Works;
+    let config = Arc::new(config().build().unwrap());
+    let mut second = Host::resumed(config, store, host.now, 40);
+    second.callback(callback);
+    host.store.mode = StoreMode::Manual;
+    second
+}
+
 #[test]
 fn authz_18_a_sign_in_that_another_instance_completes_is_noticed_soon() {
     let (mut host, callback) = waiting();
@@ -99,17 +112,9 @@ fn authz_18_a_sign_in_that_fails_at_another_instance_ends_for_the_callers() {
 fn cb_06_the_second_of_two_instances_waits_for_the_tokens_of_the_first() {
     for completes in [true, false] {
         let (mut host, callback) = waiting();
-        host.store.mode = StoreMode::Manual;
-        host.callback(&callback);
-        // The other instance is faster.
-        let mut store = std::mem::take(&mut host.store);
-        store.mode = StoreMode::Works;
-        let config = Arc::new(config().build().unwrap());
-        let mut second = Host::resumed(config, store, host.now, 40);
-        second.callback(&callback);
+        let mut second = faster(&mut host, &callback);
         let mut store = std::mem::take(&mut second.store);
         store.mode = StoreMode::Works;
-        host.store.mode = StoreMode::Manual;
         host.share(&mut store);
         host.quiet();
         if completes {

@@ -1,13 +1,11 @@
 //! The result of a redirect has expired when it is seen: it is renewed like any other token. The account is read before the user
 //! is asked at the end of a wait (AUTHZ-18, S43, S53, S54).
 
-use std::sync::Arc;
-
 use mcp_auth_machine::action::{LoadSlot, Redirect, Why};
 use mcp_auth_machine::error::{Cause, StoreFlaw};
 use mcp_auth_machine::{Action, Event};
 
-use crate::elsewhere::other;
+use crate::elsewhere::{faster, other};
 use crate::instead::signs_in;
 use crate::support::*;
 
@@ -96,17 +94,10 @@ fn authz_18_s43_expired_tokens_without_a_refresh_token_lead_to_the_question() {
 #[test]
 fn cb_06_authz_18_expired_tokens_of_the_faster_instance_are_refreshed() {
     let (mut host, callback) = waiting(&[]);
-    host.store.mode = StoreMode::Manual;
-    host.callback(&callback);
-    let mut store = std::mem::take(&mut host.store);
-    store.mode = StoreMode::Works;
-    let config = Arc::new(config().build().unwrap());
-    let mut second = Host::resumed(config, store, host.now, 40);
-    second.callback(&callback);
+    let mut second = faster(&mut host, &callback);
     second.serve(TOKEN, 200, &renewable_for("at-1", "rt-1", "0"));
     second.ready();
     let mut store = std::mem::take(&mut second.store);
-    host.store.mode = StoreMode::Manual;
     host.share(&mut store);
     host.store = store;
     host.store.mode = StoreMode::Works;

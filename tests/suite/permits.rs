@@ -189,19 +189,13 @@ fn tok_19_rev_03_a_sign_out_tries_again_what_the_store_could_not_forget() {
 
 #[test]
 fn quirk_14_a_reset_forgets_the_account_client_and_the_one_used_last() {
-    let other = format!("{OTHER}/.well-known/oauth-authorization-server");
     let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
     // The resource moves, and the user gives up at the new server.
     host.refused("Bearer");
     host.serve(PRM, 200, &prm().replace(AS, OTHER));
     host.need_user();
     host.authorize();
-    host.serve(&other, 200, &metadata_of(OTHER, ""));
-    host.serve(
-        &format!("{OTHER}/register"),
-        201,
-        r#"{"client_id":"other"}"#,
-    );
+    registers_there(&mut host, "other");
     host.redirect();
     assert_eq!(host.store.of_kind("registration").len(), 2);
     reset(&mut host);
@@ -334,12 +328,7 @@ fn s40_iso_09_a_click_that_leads_to_another_server_stays_a_persons_own() {
     assert!(matches!(host.need_user().why, Why::ServerChanged { .. }));
     host.authorize();
     host.serve(PRM, 200, &prm().replace(AS, OTHER));
-    host.serve(&other, 200, &metadata_of(OTHER, ""));
-    host.serve(
-        &format!("{OTHER}/register"),
-        201,
-        r#"{"client_id":"other"}"#,
-    );
+    registers_there(&mut host, "other");
     let redirect = host.redirect();
     host.callback(&format!("error=server_error&state={}", state_of(&redirect)));
     host.error();
@@ -352,11 +341,18 @@ fn s40_iso_09_a_click_that_leads_to_another_server_stays_a_persons_own() {
     host.redirect();
 }
 
+/// The machine reads the metadata of the other server, and registers there.
+fn registers_there(host: &mut Host, client: &str) {
+    let place = format!("{OTHER}/.well-known/oauth-authorization-server");
+    host.serve(&place, 200, &metadata_of(OTHER, ""));
+    let answer = format!(r#"{{"client_id":"{client}"}}"#);
+    host.serve(&format!("{OTHER}/register"), 201, &answer);
+}
+
 /// The user agrees to a move while a registration is being forgotten, and then to a new registration: the second consent joins
 /// the first, and the attempts that failed before do not end it.
 #[test]
 fn s40_step_07_a_consent_to_a_repair_joins_one_that_waits() {
-    let other = format!("{OTHER}/.well-known/oauth-authorization-server");
     let mut host = Host::signed_in(once(), &renewable("at-1", "rt-1"));
     let moved = |host: &mut Host| {
         host.refused("Bearer");
@@ -365,12 +361,7 @@ fn s40_step_07_a_consent_to_a_repair_joins_one_that_waits() {
     };
     moved(&mut host);
     host.authorize();
-    host.serve(&other, 200, &metadata_of(OTHER, ""));
-    host.serve(
-        &format!("{OTHER}/register"),
-        201,
-        r#"{"client_id":"other"}"#,
-    );
+    registers_there(&mut host, "other");
     let redirect = host.redirect();
     host.callback(&format!("error=server_error&state={}", state_of(&redirect)));
     host.error();
@@ -387,12 +378,7 @@ fn s40_step_07_a_consent_to_a_repair_joins_one_that_waits() {
     host.share(&mut store);
     host.store = store;
     host.store.mode = StoreMode::Works;
-    host.serve(&other, 200, &metadata_of(OTHER, ""));
-    host.serve(
-        &format!("{OTHER}/register"),
-        201,
-        r#"{"client_id":"another"}"#,
-    );
+    registers_there(&mut host, "another");
     host.redirect();
 }
 

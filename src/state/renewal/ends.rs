@@ -65,6 +65,13 @@ impl Renewal {
         Ok(Next::Renew(Self::new(core, operation, None)))
     }
 
+    /// Requests a token for a person: the next `Ready`, error or question answers the sign-in.
+    pub(crate) fn for_a_person(core: &mut Core) -> Step {
+        core.callers.person_waits();
+        let operation = core.memory.operation_of_a_person();
+        Self::wanted(core, operation)
+    }
+
     pub(crate) fn operation(&self) -> Option<&Operation> {
         self.effort.operation.as_ref()
     }

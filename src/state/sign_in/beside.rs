@@ -195,8 +195,7 @@ fn looked(core: &mut Core) -> Step {
 /// signed in. The callers of an authorization that is still pending continue to wait for it, beside the renewal of one.
 pub(crate) fn renew(core: &mut Core) -> Step {
     let (operation, refused) = if core.callers.is_empty() {
-        let operation = core.memory.operation.clone();
-        (operation.unwrap_or_else(|| "authorize".into()), None)
+        (core.memory.operation_of_a_person(), None)
     } else if core.waits_at().is_none() && core.callers.current().is_none() {
         // Each gets a renewal of its own when this work has ended.
         return done();
